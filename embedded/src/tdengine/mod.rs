@@ -1,0 +1,1 @@
+//! The embedded TDengine-compatible endpoint: REST and WebSocket.

@@ -1,0 +1,2 @@
+//! The `kafka-taos` command.
+fn main() {}
