@@ -1,0 +1,782 @@
+//! All rows of a batch for one super table, held by columns and grouped by child table.
+//!
+//! Rows are pushed in the order they were read. Each cell is held against its column's type and limits as it comes,
+//! so that one bad value costs its own row and never a batch. [`Block::order`] then says in which order they are
+//! written: by child table, by timestamp within it, and each key once. Both encoders read a block through such an
+//! order, whole or in parts; neither knows where the rows came from.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use crate::encode::escape::{NameError, check_table_name};
+use crate::row::{Precision, TaosEncoder, Value};
+use crate::tdengine::schema::{DataType, Field, SuperTable};
+
+/// Why a row cannot be written to its super table.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RowFault {
+    /// The child table's name is none.
+    #[error("table {name:?}: {source}")]
+    TableName {
+        /// The refused name.
+        name: String,
+        /// What is wrong with it.
+        source: NameError,
+    },
+    /// A cell does not fit its column or tag.
+    #[error("{field} ({data_type}): {reason}")]
+    Cell {
+        /// The column or tag.
+        field: String,
+        /// Its type.
+        data_type: DataType,
+        /// What is wrong.
+        reason: CellError,
+    },
+    /// The row has more values than the table has columns.
+    #[error("more values than the {columns} columns of {stable}")]
+    TooManyValues {
+        /// The super table.
+        stable: String,
+        /// How many columns (or tags) it has.
+        columns: usize,
+    },
+    /// The record names a column or tag that the super table does not have.
+    #[error("{stable} has no column or tag {name:?}: add it (alter stable) or leave it out")]
+    UnknownField {
+        /// The super table.
+        stable: String,
+        /// The unknown name.
+        name: String,
+    },
+}
+
+/// Why a value does not fit a type.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CellError {
+    /// The value is of another kind.
+    #[error("is {0}, which the type does not take")]
+    WrongType(&'static str),
+    /// A number beyond the type's range.
+    #[error("{0} is out of the type's range")]
+    OutOfRange(String),
+    /// A text or byte string beyond the definition's length.
+    #[error("has {length} {unit}, the limit is {limit}")]
+    TooLong {
+        /// Its length.
+        length: usize,
+        /// The limit of the definition.
+        limit: usize,
+        /// `bytes` or `characters`.
+        unit: &'static str,
+    },
+    /// NCHAR and JSON take UTF-8 only.
+    #[error("is not UTF-8")]
+    NotUtf8,
+    /// The timestamp, or the second column of a composite key, is missing.
+    #[error("is part of the key and must have a value")]
+    MissingKey,
+}
+
+/// A cell that holds a value.
+pub const VALUE: u8 = 0;
+/// A cell that is NULL and overwrites.
+pub const NULL: u8 = 1;
+/// A cell without a value: what is stored stays.
+pub const UNSET: u8 = 2;
+
+/// One column (or tag) of a block: a flag a row, and the cells.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// What the column takes.
+    pub data_type: DataType,
+    /// [`VALUE`], [`NULL`] or [`UNSET`], a row each.
+    pub flags: Vec<u8>,
+    /// The values.
+    pub cells: Cells,
+}
+
+/// The values of a column, little-endian, as the server stores them.
+#[derive(Clone, Debug)]
+pub enum Cells {
+    /// `width` bytes a row; zeros where there is no value.
+    Fixed {
+        /// Bytes of a value: 1, 2, 4 or 8.
+        width: usize,
+        /// Rows x width.
+        bytes: Vec<u8>,
+    },
+    /// Each value has its own length; NCHAR as UTF-8, DECIMAL as digits.
+    Variable {
+        /// Start and length in `bytes`, a row each.
+        spans: Vec<(u32, u32)>,
+        /// The values, in the order they were pushed.
+        bytes: Vec<u8>,
+    },
+}
+
+impl Column {
+    fn new(data_type: DataType) -> Self {
+        let cells = match data_type.fixed_width() {
+            Some(width) => Cells::Fixed { width, bytes: Vec::new() },
+            None => Cells::Variable { spans: Vec::new(), bytes: Vec::new() },
+        };
+        Self { data_type, flags: Vec::new(), cells }
+    }
+
+    /// The cell of `row`, without regard to its flag.
+    pub fn bytes(&self, row: usize) -> &[u8] {
+        match &self.cells {
+            Cells::Fixed { width, bytes } => &bytes[row * width..][..*width],
+            Cells::Variable { spans, bytes } => {
+                let (start, length) = spans[row];
+                &bytes[start as usize..][..length as usize]
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.flags.len()
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        if self.flags.len() <= rows {
+            return;
+        }
+        self.flags.truncate(rows);
+        match &mut self.cells {
+            Cells::Fixed { width, bytes } => bytes.truncate(rows * *width),
+            Cells::Variable { spans, bytes } => {
+                // Spans only ever grow while rows are pushed, so the first one cut marks the end of the bytes.
+                bytes.truncate(spans[rows].0 as usize);
+                spans.truncate(rows);
+            }
+        }
+    }
+
+    fn push_empty(&mut self, flag: u8) {
+        self.flags.push(flag);
+        match &mut self.cells {
+            Cells::Fixed { width, bytes } => bytes.resize(bytes.len() + *width, 0),
+            Cells::Variable { spans, bytes } => spans.push((bytes.len() as u32, 0)),
+        }
+    }
+
+    fn push_fixed(&mut self, value: &[u8]) {
+        self.flags.push(VALUE);
+        if let Cells::Fixed { bytes, .. } = &mut self.cells {
+            bytes.extend_from_slice(value);
+        }
+    }
+
+    fn push_variable(&mut self, value: &[u8]) {
+        self.flags.push(VALUE);
+        if let Cells::Variable { spans, bytes } = &mut self.cells {
+            spans.push((bytes.len() as u32, value.len() as u32));
+            bytes.extend_from_slice(value);
+        }
+    }
+
+    /// Copies the cell of `from` over that of `to`.
+    fn copy_cell(&mut self, from: usize, to: usize) {
+        self.flags[to] = self.flags[from];
+        match &mut self.cells {
+            Cells::Fixed { width, bytes } => bytes.copy_within(from * *width..(from + 1) * *width, to * *width),
+            Cells::Variable { spans, .. } => spans[to] = spans[from],
+        }
+    }
+
+    /// Appends `value`, held against the type; on an error nothing was appended.
+    fn push(&mut self, value: &Value<'_>, precision: Precision) -> Result<(), CellError> {
+        macro_rules! int {
+            ($t:ty) => {{
+                let number = whole_number(value)?;
+                let fit = <$t>::try_from(number).map_err(|_| CellError::OutOfRange(number.to_string()))?;
+                self.push_fixed(&fit.to_le_bytes())
+            }};
+        }
+        if matches!(value, Value::Unset | Value::Null) {
+            self.push_empty(if matches!(value, Value::Null) { NULL } else { UNSET });
+            return Ok(());
+        }
+        match self.data_type {
+            DataType::Bool => match value {
+                Value::Bool(truth) => self.push_fixed(&[u8::from(*truth)]),
+                Value::Int(number @ 0..=1) => self.push_fixed(&[*number as u8]),
+                _ => return Err(CellError::WrongType(value.kind())),
+            },
+            DataType::TinyInt => int!(i8),
+            DataType::SmallInt => int!(i16),
+            DataType::Int => int!(i32),
+            DataType::BigInt => int!(i64),
+            DataType::TinyIntUnsigned => int!(u8),
+            DataType::SmallIntUnsigned => int!(u16),
+            DataType::IntUnsigned => int!(u32),
+            DataType::BigIntUnsigned => int!(u64),
+            DataType::Float => {
+                let wide = number(value)?;
+                let narrow = wide as f32;
+                if narrow.is_infinite() && wide.is_finite() {
+                    return Err(CellError::OutOfRange(wide.to_string()));
+                }
+                self.push_fixed(&narrow.to_le_bytes());
+            }
+            DataType::Double => self.push_fixed(&number(value)?.to_le_bytes()),
+            DataType::Timestamp => self.push_fixed(&timestamp_units(value, precision)?.to_le_bytes()),
+            DataType::Varchar(limit) => match value {
+                Value::Bytes(bytes) => self.push_limited(bytes, bytes.len(), limit, "bytes")?,
+                _ => with_text(value, |text| self.push_limited(text.as_bytes(), text.len(), limit, "bytes"))?,
+            },
+            DataType::NChar(limit) => {
+                let mut push = |text: &str| {
+                    // Counting characters costs; up to the limit in bytes there cannot be more of them.
+                    let characters = if text.len() <= limit.into() { text.len() } else { text.chars().count() };
+                    self.push_limited(text.as_bytes(), characters, limit, "characters")
+                };
+                match value {
+                    Value::Bytes(bytes) => push(std::str::from_utf8(bytes).map_err(|_| CellError::NotUtf8)?)?,
+                    _ => with_text(value, push)?,
+                }
+            }
+            DataType::Json => match value {
+                Value::Text(text) => self.push_variable(text.as_bytes()),
+                _ => return Err(CellError::WrongType(value.kind())),
+            },
+            DataType::VarBinary(limit) => match value {
+                Value::Bytes(bytes) => self.push_limited(bytes, bytes.len(), limit, "bytes")?,
+                Value::Text(text) => self.push_limited(text.as_bytes(), text.len(), limit, "bytes")?,
+                _ => return Err(CellError::WrongType(value.kind())),
+            },
+            DataType::Geometry(limit) => match value {
+                Value::Bytes(wkb) => self.push_limited(wkb, wkb.len(), limit, "bytes")?,
+                _ => return Err(CellError::WrongType(value.kind())),
+            },
+            DataType::Blob => match value {
+                Value::Bytes(bytes) => self.push_variable(bytes),
+                Value::Text(text) => self.push_variable(text.as_bytes()),
+                _ => return Err(CellError::WrongType(value.kind())),
+            },
+            DataType::Decimal { precision, scale } => with_text(value, |text| {
+                check_decimal(text, precision, scale)?;
+                self.push_variable(text.as_bytes());
+                Ok(())
+            })?,
+        }
+        Ok(())
+    }
+
+    fn push_limited(&mut self, value: &[u8], length: usize, limit: u16, unit: &'static str) -> Result<(), CellError> {
+        if length > limit.into() {
+            return Err(CellError::TooLong { length, limit: limit.into(), unit });
+        }
+        self.push_variable(value);
+        Ok(())
+    }
+}
+
+/// `value` as a whole number; one with a fraction of zero is whole.
+fn whole_number(value: &Value<'_>) -> Result<i128, CellError> {
+    match value {
+        Value::Int(number) => Ok((*number).into()),
+        Value::UInt(number) => Ok((*number).into()),
+        Value::Float(number) if number.fract() == 0.0 => Ok(*number as i128),
+        _ => Err(CellError::WrongType(value.kind())),
+    }
+}
+
+fn number(value: &Value<'_>) -> Result<f64, CellError> {
+    match value {
+        Value::Float(number) => Ok(*number),
+        Value::Int(number) => Ok(*number as f64),
+        Value::UInt(number) => Ok(*number as f64),
+        _ => Err(CellError::WrongType(value.kind())),
+    }
+}
+
+/// A whole number is taken as units of the database's precision, as the server does.
+fn timestamp_units(value: &Value<'_>, precision: Precision) -> Result<i64, CellError> {
+    match value {
+        Value::Timestamp(moment) => moment
+            .in_units(precision)
+            .ok_or_else(|| CellError::OutOfRange(format!("second {} in {precision}", moment.seconds()))),
+        Value::Int(units) => Ok(*units),
+        _ => Err(CellError::WrongType(value.kind())),
+    }
+}
+
+/// Numbers and booleans are text where text is wanted, as the server takes them.
+fn with_text(value: &Value<'_>, put: impl FnOnce(&str) -> Result<(), CellError>) -> Result<(), CellError> {
+    let mut text = String::new();
+    let written = match value {
+        Value::Text(text) => return put(text),
+        Value::Bool(truth) => write!(text, "{truth}"),
+        Value::Int(number) => write!(text, "{number}"),
+        Value::UInt(number) => write!(text, "{number}"),
+        Value::Float(number) => write!(text, "{number}"),
+        _ => return Err(CellError::WrongType(value.kind())),
+    };
+    written.map_err(|_| CellError::WrongType(value.kind()))?;
+    put(&text)
+}
+
+/// A sign, digits, a point, digits; no more whole digits than the definition leaves. Digits beyond the scale are
+/// rounded by the server.
+fn check_decimal(text: &str, precision: u8, scale: u8) -> Result<(), CellError> {
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    if whole.len() + fraction.len() == 0 || !digits(whole) || !digits(fraction) {
+        return Err(CellError::WrongType("not a decimal number"));
+    }
+    if whole.trim_start_matches('0').len() > usize::from(precision - scale) {
+        return Err(CellError::OutOfRange(text.to_owned()));
+    }
+    Ok(())
+}
+
+/// The last timestamp that the server takes for a key.
+const fn last_key(precision: Precision) -> i64 {
+    match precision {
+        Precision::Milli => 31_556_995_200_000,
+        Precision::Micro => 31_556_995_200_000_000,
+        Precision::Nano => 9_214_646_400_000_000_000,
+    }
+}
+
+/// Where the names of a record's tags and columns stand in a super table. Made once, used for every record of the
+/// same shape.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// The tag that each of the record's tags goes to; empty: in order.
+    pub tags: Vec<usize>,
+    /// The column that each of the record's values goes to; empty: in order.
+    pub columns: Vec<usize>,
+}
+
+impl Places {
+    /// Looks the record's names up in `schema`.
+    ///
+    /// # Errors
+    /// [`RowFault::UnknownField`] if the super table lacks one.
+    pub fn of(record: &impl TaosEncoder, schema: &SuperTable) -> Result<Self, RowFault> {
+        let look_up = |fields: &[Field], names: Vec<std::borrow::Cow<'_, str>>| {
+            let place = |name: &std::borrow::Cow<'_, str>| {
+                fields
+                    .iter()
+                    .position(|field| field.name == *name)
+                    .ok_or_else(|| RowFault::UnknownField { stable: schema.qualified_name(), name: name.to_string() })
+            };
+            names.iter().map(place).collect::<Result<Vec<_>, _>>()
+        };
+        Ok(Self {
+            tags: look_up(&schema.tags, record.tag_names())?,
+            columns: look_up(&schema.columns, record.column_names())?,
+        })
+    }
+}
+
+/// Rows of one super table, by columns.
+#[derive(Debug)]
+pub struct Block {
+    schema: Arc<SuperTable>,
+    /// Names of the child tables, in the order they first appeared.
+    tables: Vec<Arc<str>>,
+    table_index: HashMap<Arc<str>, u32, RandomState>,
+    /// A row a table.
+    tags: Vec<Column>,
+    /// The first is the timestamp.
+    columns: Vec<Column>,
+    table_of_row: Vec<u32>,
+    origin_of_row: Vec<u32>,
+}
+
+impl Block {
+    /// An empty block for `schema`.
+    pub fn new(schema: Arc<SuperTable>) -> Self {
+        let make = |fields: &[Field]| fields.iter().map(|field| Column::new(field.data_type)).collect();
+        Self {
+            tags: make(&schema.tags),
+            columns: make(&schema.columns),
+            schema,
+            tables: Vec::new(),
+            table_index: HashMap::default(),
+            table_of_row: Vec::new(),
+            origin_of_row: Vec::new(),
+        }
+    }
+
+    /// The super table that the rows are for.
+    pub fn schema(&self) -> &Arc<SuperTable> {
+        &self.schema
+    }
+
+    /// How many rows were pushed.
+    pub fn rows(&self) -> usize {
+        self.table_of_row.len()
+    }
+
+    /// How many child tables they are for.
+    pub fn tables(&self) -> usize {
+        self.tables.len()
+    }
+
+    /// The name of the child table number `table`.
+    pub fn table_name(&self, table: usize) -> &str {
+        &self.tables[table]
+    }
+
+    /// The tags, a row a child table.
+    pub fn tags(&self) -> &[Column] {
+        &self.tags
+    }
+
+    /// The columns, the timestamp first.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// The child table that `row` goes to.
+    pub fn table_of(&self, row: u32) -> usize {
+        self.table_of_row[row as usize] as usize
+    }
+
+    /// What was given as the origin of `row`: the place of its message in the batch.
+    pub fn origin_of(&self, row: u32) -> u32 {
+        self.origin_of_row[row as usize]
+    }
+
+    /// Forgets all rows and keeps the buffers.
+    pub fn clear(&mut self) {
+        self.tables.clear();
+        self.table_index.clear();
+        self.tags.iter_mut().for_each(|column| column.truncate(0));
+        self.columns.iter_mut().for_each(|column| column.truncate(0));
+        self.table_of_row.clear();
+        self.origin_of_row.clear();
+    }
+
+    /// Begins a row of the child table `table`, made from the message number `origin` of the batch. It counts once
+    /// [`RowBuilder::finish`] has taken it; a builder dropped before leaves nothing behind.
+    ///
+    /// # Errors
+    /// [`RowFault::TableName`] if no table can have that name.
+    pub fn row(&mut self, table: &str, origin: u32) -> Result<RowBuilder<'_>, RowFault> {
+        let (index, new_table) = match self.table_index.get(table) {
+            Some(&index) => (index, false),
+            None => {
+                check_table_name(table).map_err(|source| RowFault::TableName { name: table.to_owned(), source })?;
+                let index = self.tables.len() as u32;
+                let name: Arc<str> = table.into();
+                if let Entry::Vacant(entry) = self.table_index.entry(name.clone()) {
+                    entry.insert(index);
+                }
+                self.tables.push(name);
+                (index, true)
+            }
+        };
+        Ok(RowBuilder { block: self, table: index, origin, new_table, finished: false })
+    }
+
+    /// Appends what `record` says of itself; `places` says where its names stand in the super table.
+    ///
+    /// # Errors
+    /// A fault of the row; the block is then as it was before.
+    pub fn push(&mut self, record: &impl TaosEncoder, places: &Places, origin: u32) -> Result<(), RowFault> {
+        let mut row = self.row(&record.table(), origin)?;
+        let mut fault = None;
+        if row.wants_tags() {
+            let mut at = 0;
+            record.tags(&mut |value| {
+                if fault.is_none() {
+                    fault = row.set_tag(places.tags.get(at).copied().unwrap_or(at), &value).err();
+                }
+                at += 1;
+            });
+        }
+        let mut at = 0;
+        record.values(&mut |value| {
+            if fault.is_none() {
+                fault = row.set(places.columns.get(at).copied().unwrap_or(at), &value).err();
+            }
+            at += 1;
+        });
+        match fault {
+            Some(fault) => Err(fault),
+            None => row.finish(),
+        }
+    }
+
+    /// The order in which the rows are written: grouped by child table, by timestamp within each, each key once.
+    /// Rows with the same key are merged as if written one after another: NULL overwrites, no value keeps.
+    pub fn order(&mut self) -> Order {
+        let mut starts = vec![0u32; self.tables.len() + 1];
+        for &table in &self.table_of_row {
+            starts[table as usize + 1] += 1;
+        }
+        for table in 1..starts.len() {
+            starts[table] += starts[table - 1];
+        }
+        let mut rows = vec![0u32; self.rows()];
+        let mut next = starts.clone();
+        for (row, &table) in self.table_of_row.iter().enumerate() {
+            rows[next[table as usize] as usize] = row as u32;
+            next[table as usize] += 1;
+        }
+        let mut merged = Vec::new();
+        let Some(keys) = self.columns.first() else { return Order { rows, merged } };
+        let composite = if self.schema.composite_key { self.columns.get(1) } else { None };
+        let key = |row: u32| {
+            let second = composite.map_or(&[][..], |column| column.bytes(row as usize));
+            (i64_at(keys, row as usize), second)
+        };
+        for table in starts.windows(2) {
+            let rows = &mut rows[table[0] as usize..table[1] as usize];
+            if !rows.is_sorted_by_key(|&row| key(row)) {
+                rows.sort_by(|&a, &b| key(a).cmp(&key(b)));
+            }
+            merged.extend(rows.windows(2).filter(|pair| key(pair[0]) == key(pair[1])).map(|pair| (pair[0], pair[1])));
+        }
+        if !merged.is_empty() {
+            for &(earlier, later) in &merged {
+                for column in &mut self.columns {
+                    if column.flags[later as usize] == UNSET {
+                        column.copy_cell(earlier as usize, later as usize);
+                    }
+                }
+            }
+            let gone: std::collections::HashSet<u32, RandomState> =
+                merged.iter().map(|&(earlier, _)| earlier).collect();
+            rows.retain(|row| !gone.contains(row));
+        }
+        Order { rows, merged }
+    }
+}
+
+fn i64_at(column: &Column, row: usize) -> i64 {
+    column.bytes(row).try_into().map_or(0, i64::from_le_bytes)
+}
+
+/// In which order the rows of a block are written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Order {
+    /// Row numbers, those of a child table together.
+    pub rows: Vec<u32>,
+    /// Rows that are not written themselves, each with the row of the same key that took over their cells.
+    pub merged: Vec<(u32, u32)>,
+}
+
+/// A row being put together: see [`Block::row`].
+#[derive(Debug)]
+pub struct RowBuilder<'b> {
+    block: &'b mut Block,
+    table: u32,
+    origin: u32,
+    new_table: bool,
+    finished: bool,
+}
+
+impl RowBuilder<'_> {
+    /// Whether the tags are needed: the block knows a child table's tags from its first row on.
+    pub fn wants_tags(&self) -> bool {
+        self.new_table
+    }
+
+    /// Sets the tag number `tag`; ignored where [`Self::wants_tags`] says no.
+    ///
+    /// # Errors
+    /// The value does not fit the tag, or there is no such tag.
+    pub fn set_tag(&mut self, tag: usize, value: &Value<'_>) -> Result<(), RowFault> {
+        if !self.new_table {
+            return Ok(());
+        }
+        let row = self.table as usize;
+        set(&mut self.block.tags, &self.block.schema, &self.block.schema.tags, tag, row, value)
+    }
+
+    /// Sets the column number `column`; 0 is the timestamp. Columns that are not set have no value.
+    ///
+    /// # Errors
+    /// The value does not fit the column, or there is no such column.
+    pub fn set(&mut self, column: usize, value: &Value<'_>) -> Result<(), RowFault> {
+        let row = self.block.table_of_row.len();
+        set(&mut self.block.columns, &self.block.schema, &self.block.schema.columns, column, row, value)
+    }
+
+    /// Takes the row into the block.
+    ///
+    /// # Errors
+    /// A part of the key is missing, or the timestamp is one that the server never takes.
+    pub fn finish(mut self) -> Result<(), RowFault> {
+        let row = self.block.table_of_row.len();
+        let schema = self.block.schema.clone();
+        let cell_fault = |column: usize, reason| RowFault::Cell {
+            field: schema.columns[column].name.clone(),
+            data_type: schema.columns[column].data_type,
+            reason,
+        };
+        for column in &mut self.block.columns {
+            if column.len() == row {
+                column.push_empty(UNSET);
+            }
+        }
+        for column in 0..if schema.composite_key { 2 } else { 1 } {
+            if self.block.columns[column].flags[row] != VALUE {
+                return Err(cell_fault(column, CellError::MissingKey));
+            }
+        }
+        let units = i64_at(&self.block.columns[0], row);
+        if units > last_key(schema.precision) {
+            let text = format!("{units} {} since 1970", schema.precision);
+            return Err(cell_fault(0, CellError::OutOfRange(text)));
+        }
+        if self.new_table {
+            for tag in &mut self.block.tags {
+                if tag.len() == self.table as usize {
+                    tag.push_empty(NULL);
+                }
+            }
+        }
+        self.block.table_of_row.push(self.table);
+        self.block.origin_of_row.push(self.origin);
+        self.finished = true;
+        Ok(())
+    }
+}
+
+/// Appends `value` as the cell of `row`; a cell that is set twice keeps the later value.
+fn set(
+    columns: &mut [Column],
+    schema: &SuperTable,
+    fields: &[Field],
+    index: usize,
+    row: usize,
+    value: &Value<'_>,
+) -> Result<(), RowFault> {
+    let Some(column) = columns.get_mut(index) else {
+        return Err(RowFault::TooManyValues { stable: schema.qualified_name(), columns: fields.len() });
+    };
+    column.truncate(row);
+    column.push(value, schema.precision).map_err(|reason| RowFault::Cell {
+        field: fields[index].name.clone(),
+        data_type: fields[index].data_type,
+        reason,
+    })
+}
+
+impl Drop for RowBuilder<'_> {
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        let rows = self.block.table_of_row.len();
+        self.block.columns.iter_mut().for_each(|column| column.truncate(rows));
+        if self.new_table {
+            self.block.tags.iter_mut().for_each(|column| column.truncate(self.table as usize));
+            if let Some(name) = self.block.tables.pop() {
+                self.block.table_index.remove(&name);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn schema() -> Arc<SuperTable> {
+        Arc::new(SuperTable {
+            database: "power".into(),
+            name: "meters".into(),
+            precision: Precision::Milli,
+            columns: vec![
+                Field::new("ts", DataType::Timestamp),
+                Field::new("voltage", DataType::TinyInt),
+                Field::new("note", DataType::Varchar(4)),
+            ],
+            composite_key: false,
+            tags: vec![Field::new("site", DataType::NChar(2))],
+        })
+    }
+
+    fn push(block: &mut Block, table: &str, ts: i64, voltage: Value<'_>, note: Value<'_>) -> Result<(), RowFault> {
+        let origin = block.rows() as u32;
+        let mut row = block.row(table, origin)?;
+        row.set_tag(0, &Value::from("温度"))?;
+        row.set(0, &Value::Int(ts))?;
+        row.set(1, &voltage)?;
+        row.set(2, &note)?;
+        row.finish()
+    }
+
+    #[test]
+    fn a_refused_row_leaves_nothing_behind() {
+        let mut block = Block::new(schema());
+        push(&mut block, "d1", 1, Value::Int(1), "a".into()).unwrap();
+        let too_long = push(&mut block, "d2", 2, Value::Int(1), "abcde".into());
+        assert!(too_long.unwrap_err().to_string().contains("note (VARCHAR(4)): has 5 bytes, the limit is 4"));
+        assert!(push(&mut block, "d3", 3, Value::Int(128), "a".into()).is_err());
+        assert!(push(&mut block, "d.3", 3, Value::Int(1), "a".into()).is_err());
+        assert_eq!((block.rows(), block.tables()), (1, 1));
+        push(&mut block, "d2", 4, Value::Null, "ab".into()).unwrap();
+        assert_eq!((block.rows(), block.tables(), block.table_of(1)), (2, 2, 1));
+        assert_eq!((block.columns()[2].bytes(1), block.columns()[1].flags[1]), (&b"ab"[..], NULL));
+        assert_eq!(block.tags()[0].bytes(1), "温度".as_bytes());
+    }
+
+    #[test]
+    fn the_key_must_be_there_and_in_range() {
+        let mut block = Block::new(schema());
+        assert!(block.row("d1", 0).unwrap().finish().unwrap_err().to_string().contains("part of the key"));
+        assert!(push(&mut block, "d1", last_key(Precision::Milli) + 1, Value::Null, Value::Null).is_err());
+        push(&mut block, "d1", last_key(Precision::Milli), Value::Null, Value::Null).unwrap();
+    }
+
+    #[test]
+    fn rows_of_a_key_merge_as_if_written_one_after_another() {
+        let mut block = Block::new(schema());
+        push(&mut block, "d1", 2, Value::Int(9), "z".into()).unwrap();
+        push(&mut block, "d1", 1, Value::Int(1), "a".into()).unwrap();
+        push(&mut block, "d1", 1, Value::Unset, Value::Null).unwrap();
+        push(&mut block, "d1", 1, Value::Unset, Value::Unset).unwrap();
+        let order = block.order();
+        assert_eq!((order.rows.as_slice(), order.merged.as_slice()), (&[3, 0][..], &[(1, 2), (2, 3)][..]));
+        assert_eq!((block.columns()[1].bytes(3), block.columns()[2].flags[3]), (&[1][..], NULL));
+    }
+
+    proptest! {
+        /// Against the plain model: a map from key to cells, written one after another.
+        #[test]
+        fn the_order_holds_what_writing_one_by_one_would(
+            rows in proptest::collection::vec((0u8..4, 0i64..6, 0u8..3, any::<i8>()), 0..80),
+        ) {
+            let mut block = Block::new(schema());
+            let mut model = std::collections::BTreeMap::<(String, i64), Option<i8>>::new();
+            for (table, ts, flag, number) in rows {
+                let table = format!("d{table}");
+                let value = match flag { 0 => Value::Int(number.into()), 1 => Value::Null, _ => Value::Unset };
+                let stored = model.entry((table.clone(), ts)).or_default();
+                match flag { 0 => *stored = Some(number), 1 => *stored = None, _ => {} }
+                push(&mut block, &table, ts, value, Value::Unset).unwrap();
+            }
+            let order = block.order();
+            prop_assert_eq!(order.rows.len(), model.len());
+            prop_assert_eq!(order.rows.len() + order.merged.len(), block.rows());
+            let mut last: Option<(usize, i64)> = None;
+            for &row in &order.rows {
+                let (table, ts) = (block.table_of(row), i64_at(&block.columns()[0], row as usize));
+                prop_assert!(last < Some((table, ts)));
+                last = Some((table, ts));
+                let cell = &block.columns()[1];
+                let value = (cell.flags[row as usize] == VALUE).then(|| cell.bytes(row as usize)[0] as i8);
+                prop_assert_eq!(value, model[&(block.table_name(table).to_owned(), ts)]);
+            }
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Rows as the server takes them: SQL text ([`sql`]) and binary binds ([`stmt2`]).
+
+pub mod escape;

@@ -1,0 +1,3 @@
+//! The way into TDengine: WebSocket with stmt2, SQL over WebSocket, REST.
+
+pub mod schema;
