@@ -16,3 +16,4 @@ pub mod row;
 pub mod block;
 pub mod encode;
 pub mod tdengine;
+pub mod config;

@@ -1,0 +1,5 @@
+//! All settings, their defaults and their checks.
+
+mod secret;
+
+pub use secret::Secret;

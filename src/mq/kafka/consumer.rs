@@ -1,0 +1,585 @@
+//! Reading from Kafka: one thread polls, and never stops; all it finds becomes [`Event`]s on a bounded channel.
+//!
+//! Every partition has a queue of its own in librdkafka, split off before it is assigned, so that its messages can
+//! stay there (prefetched, bounded) while the group's own events are served. The thread sleeps until one of the
+//! queues, or a command, wakes it.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc as blocking;
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rdkafka::TopicPartitionList;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::topic_partition_list::Offset as Position;
+use rdkafka::types::RDKafkaRespErr;
+use tokio::sync::{mpsc, oneshot};
+
+use super::admin::Admin;
+use super::{Hooks, KafkaSettings, StartOffset, translate};
+use crate::message::{Header, Message, Offset, TopicPartition};
+use crate::mq::{Control, Event, MqError, Revocation, Subscription};
+
+/// Events that wait between the polling thread and its reader.
+const EVENTS_IN_CHANNEL: usize = 4;
+/// The most that one event carries.
+const MAX_EVENT_MESSAGES: usize = 1000;
+const MAX_EVENT_BYTES: usize = 512 << 10;
+/// The longest sleep of the polling thread; every queue wakes it earlier.
+const LONGEST_SLEEP: Duration = Duration::from_millis(100);
+/// How often a lost connection is looked at.
+const RECONNECT_CHECK: Duration = Duration::from_secs(1);
+
+type Offsets = Vec<(TopicPartition, Offset)>;
+
+enum Command {
+    Commit(Offsets, oneshot::Sender<Result<(), MqError>>),
+    Hold(Vec<TopicPartition>, bool),
+    Pause(Vec<TopicPartition>, bool),
+    Unsubscribe,
+}
+
+/// What librdkafka calls back into, on the polling thread (errors and logs: on any).
+struct Context {
+    hooks: Hooks,
+    settings: KafkaSettings,
+    /// Whether offsets are committed at all.
+    shared: bool,
+    events: mpsc::Sender<Event>,
+    consumer: OnceLock<Weak<BaseConsumer<Context>>>,
+    poller: OnceLock<Thread>,
+    /// Queues of partitions that were assigned and not yet taken over by the polling thread.
+    assigned: Mutex<Vec<(TopicPartition, PartitionQueue<Context>)>>,
+    revoked: Mutex<Vec<TopicPartition>>,
+    /// Commits under way, each with who waits for it.
+    commits: Mutex<Vec<(Offsets, oneshot::Sender<Result<(), MqError>>)>>,
+    denied: Mutex<Option<MqError>>,
+    /// The reader waits for nothing, the polling thread for room in the channel.
+    wants_room: AtomicBool,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+impl Context {
+    fn wake(&self) {
+        if let Some(thread) = self.poller.get() {
+            thread.unpark();
+        }
+    }
+
+    /// Sends an event that must arrive; a reader that is gone has given its partitions up.
+    fn send(&self, event: Event) {
+        if self.events.blocking_send(event).is_err() {
+            tracing::debug!("an event of the group found no reader");
+        }
+    }
+
+    fn on_assigned(&self, consumer: &BaseConsumer<Self>, list: &mut TopicPartitionList) -> KafkaResult<()> {
+        let partitions = partitions_of(list);
+        if let Some(consumer) = self.consumer.get().and_then(Weak::upgrade) {
+            let mut assigned = locked(&self.assigned);
+            for source in &partitions {
+                // Split before it is assigned: then no message of it ever reaches the common queue.
+                if let Some(mut queue) = consumer.split_partition_queue(&source.topic, source.partition) {
+                    let poller = self.poller.get().cloned();
+                    queue.set_nonempty_callback(move || {
+                        if let Some(thread) = &poller {
+                            thread.unpark();
+                        }
+                    });
+                    assigned.push((source.clone(), queue));
+                }
+            }
+        }
+        if let StartOffset::At(_) | StartOffset::Time(_) = self.settings.start {
+            self.set_start(consumer, list)?;
+        }
+        self.hooks.connected();
+        self.send(Event::Assigned(partitions));
+        match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_assign(list),
+            _ => consumer.assign(list),
+        }
+    }
+
+    /// Sets where partitions begin for which the group has committed nothing.
+    fn set_start(&self, consumer: &BaseConsumer<Self>, list: &mut TopicPartitionList) -> KafkaResult<()> {
+        let timeout = self.settings.request_timeout;
+        let committed = consumer.committed_offsets(list.clone(), timeout)?;
+        let mut fresh = TopicPartitionList::new();
+        for element in committed.elements() {
+            if element.offset() == Position::Invalid {
+                let start = match self.settings.start {
+                    StartOffset::At(offset) | StartOffset::Time(offset) => offset,
+                    _ => continue,
+                };
+                fresh.add_partition_offset(element.topic(), element.partition(), Position::Offset(start))?;
+            }
+        }
+        if matches!(self.settings.start, StartOffset::Time(_)) && fresh.count() > 0 {
+            fresh = consumer.offsets_for_times(fresh, timeout)?;
+        }
+        for element in fresh.elements() {
+            // No message that late: begin at the end.
+            let position = if let Position::Offset(_) = element.offset() { element.offset() } else { Position::End };
+            list.set_partition_offset(element.topic(), element.partition(), position)?;
+        }
+        Ok(())
+    }
+
+    fn on_revoked(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> KafkaResult<()> {
+        let partitions = partitions_of(list);
+        if !partitions.is_empty() {
+            let lost = consumer.assignment_lost();
+            let (reply, released) = blocking::sync_channel(1);
+            self.send(Event::Revoked(Revocation { partitions: partitions.clone(), lost, reply }));
+            match released.recv_timeout(self.settings.drain_timeout) {
+                Ok(offsets) if !lost && self.shared && !offsets.is_empty() => {
+                    let mine = offsets.into_iter().filter(|(source, _)| partitions.contains(source)).collect();
+                    if let Err(error) = list_of(&mine).and_then(|list| consumer.commit(&list, CommitMode::Sync)) {
+                        tracing::warn!(%error, "last commit of revoked partitions failed; their next owner reads some messages again");
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => tracing::warn!(
+                    ?partitions, timeout = ?self.settings.drain_timeout,
+                    "revoked partitions were not drained in time; their next owner reads some messages again"
+                ),
+            }
+            locked(&self.revoked).extend(partitions);
+        }
+        match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
+            _ => consumer.unassign(),
+        }
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        super::log(level, facility, text);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::AllBrokersDown) => self.hooks.lost(reason),
+            Some(code) if super::is_denied(code) => {
+                *locked(&self.denied) = Some(MqError::Denied { action: "reading".into(), reason: reason.into() });
+                self.wake();
+            }
+            _ => tracing::debug!(target: "librdkafka", %error, reason),
+        }
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let done = match error {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.on_assigned(consumer, list),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.on_revoked(consumer, list),
+            other => {
+                tracing::warn!(error = ?other, "rebalance failed; giving all partitions back");
+                consumer.unassign()
+            }
+        };
+        if let Err(error) = done {
+            // Leaving the partitions unassigned in silence would stop them for ever.
+            tracing::warn!(%error, "taking over partitions failed; the group is joined anew");
+            let _ = consumer.unassign();
+            self.send(Event::Error(translate("rebalance", &error)));
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, list: &TopicPartitionList) {
+        let is_listed = |(source, offset): &(TopicPartition, Offset)| {
+            let listed = list.find_partition(&source.topic, source.partition);
+            listed.is_some_and(|element| element.offset() == Position::Offset(*offset))
+        };
+        let mut commits = locked(&self.commits);
+        let found =
+            commits.iter().position(|(offsets, _)| offsets.len() == list.count() && offsets.iter().all(is_listed));
+        if let Some(found) = found {
+            // Who asked may have gone meanwhile.
+            let _ = commits.remove(found).1.send(result.map_err(|error| translate("commit", &error)));
+        }
+    }
+}
+
+fn partitions_of(list: &TopicPartitionList) -> Vec<TopicPartition> {
+    let mut topics: HashMap<String, Arc<str>> = HashMap::new();
+    list.elements()
+        .iter()
+        .map(|element| {
+            let topic = topics.entry(element.topic().to_owned()).or_insert_with(|| element.topic().into());
+            TopicPartition { topic: topic.clone(), partition: element.partition() }
+        })
+        .collect()
+}
+
+fn list_of(offsets: &Offsets) -> KafkaResult<TopicPartitionList> {
+    let mut list = TopicPartitionList::with_capacity(offsets.len());
+    for (source, offset) in offsets {
+        list.add_partition_offset(&source.topic, source.partition, Position::Offset(*offset))?;
+    }
+    Ok(list)
+}
+
+/// What is known of a partition by the thread that polls it.
+struct Source {
+    partition: TopicPartition,
+    queue: PartitionQueue<Context>,
+    /// The offset after the last message handed out.
+    position: Offset,
+}
+
+struct Poller {
+    consumer: Arc<BaseConsumer<Context>>,
+    context: Arc<Context>,
+    sources: Vec<Source>,
+    held: HashSet<TopicPartition>,
+    commands: blocking::Receiver<Command>,
+    /// What found no room in the channel yet.
+    unsent: VecDeque<Event>,
+    next_source: usize,
+    checked_connection: Instant,
+    leaving: bool,
+}
+
+impl Poller {
+    fn run(mut self) {
+        loop {
+            while let Ok(command) = self.commands.try_recv() {
+                self.obey(command);
+            }
+            self.serve_group();
+            if self.context.events.is_closed() && !self.leaving {
+                self.leaving = true;
+                self.consumer.unsubscribe();
+            }
+            if self.leaving && self.consumer.assignment().map_or(0, |assignment| assignment.count()) == 0 {
+                break;
+            }
+            let busy = self.unsent.is_empty() && self.poll_partitions();
+            let sent = self.flush();
+            if !busy || !sent {
+                thread::park_timeout(LONGEST_SLEEP);
+            }
+        }
+        // The queues hold the consumer; only when the last is gone is it closed and its thread of librdkafka ended.
+        self.sources.clear();
+        locked(&self.context.assigned).clear();
+        let deadline = Instant::now() + self.context.settings.drain_timeout;
+        while !locked(&self.context.commits).is_empty() && Instant::now() < deadline {
+            let _ = self.consumer.poll(LONGEST_SLEEP);
+        }
+        // Whoever still waits is told that nothing more comes.
+        locked(&self.context.commits).clear();
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Commit(offsets, reply) => {
+                if !self.context.shared || offsets.is_empty() {
+                    let _ = reply.send(Ok(()));
+                    return;
+                }
+                let committed = list_of(&offsets).and_then(|list| self.consumer.commit(&list, CommitMode::Async));
+                match committed {
+                    Ok(()) => locked(&self.context.commits).push((offsets, reply)),
+                    Err(error) => {
+                        let _ = reply.send(Err(translate("commit", &error)));
+                    }
+                }
+            }
+            Command::Hold(partitions, true) => self.held.extend(partitions),
+            Command::Hold(partitions, false) => partitions.iter().for_each(|partition| {
+                self.held.remove(partition);
+            }),
+            Command::Pause(partitions, pause) => {
+                let offsets = partitions.into_iter().map(|partition| (partition, 0)).collect();
+                let done = list_of(&offsets).and_then(|list| match pause {
+                    true => self.consumer.pause(&list),
+                    false => self.consumer.resume(&list),
+                });
+                if let Err(error) = done {
+                    tracing::warn!(%error, pause, "pausing or resuming partitions failed");
+                }
+            }
+            Command::Unsubscribe => {
+                self.leaving = true;
+                self.consumer.unsubscribe();
+            }
+        }
+    }
+
+    /// Serves rebalances, commits and errors, then takes over what they changed.
+    fn serve_group(&mut self) {
+        while let Some(event) = self.consumer.poll(Duration::ZERO) {
+            match event {
+                // Partitions are split off before they are assigned, so this one was not (its split failed).
+                Ok(message) => {
+                    let message = owned(&message, None);
+                    self.unsent.push_back(Event::Messages(vec![message]));
+                    break;
+                }
+                Err(error) => self.report(&error, None),
+            }
+        }
+        let revoked = std::mem::take(&mut *locked(&self.context.revoked));
+        if !revoked.is_empty() {
+            self.sources.retain(|source| !revoked.contains(&source.partition));
+            self.held.retain(|partition| !revoked.contains(partition));
+        }
+        for (partition, queue) in std::mem::take(&mut *locked(&self.context.assigned)) {
+            self.sources.push(Source { partition, queue, position: 0 });
+        }
+        if let Some(denied) = locked(&self.context.denied).take() {
+            self.unsent.push_back(Event::Error(denied));
+        }
+        if !self.context.hooks.is_connected() && self.checked_connection.elapsed() > RECONNECT_CHECK {
+            self.checked_connection = Instant::now();
+            if self.consumer.fetch_metadata(Some(""), Duration::from_millis(200)).is_ok() {
+                self.context.hooks.connected();
+            }
+        }
+    }
+
+    /// Takes messages of the next partition that has any; whether there may be more.
+    fn poll_partitions(&mut self) -> bool {
+        for _ in 0..self.sources.len() {
+            self.next_source = (self.next_source + 1) % self.sources.len();
+            let source = &mut self.sources[self.next_source];
+            if self.held.contains(&source.partition) {
+                continue;
+            }
+            let (mut messages, mut bytes, mut end) = (Vec::new(), 0, None);
+            while messages.len() < MAX_EVENT_MESSAGES && bytes < MAX_EVENT_BYTES {
+                match source.queue.poll(Duration::ZERO) {
+                    Some(Ok(message)) => {
+                        let message = owned(&message, Some(&source.partition));
+                        bytes += message.weight_bytes();
+                        source.position = message.offset + 1;
+                        messages.push(message);
+                    }
+                    Some(Err(error)) => {
+                        end = Some(error);
+                        break;
+                    }
+                    None => break,
+                }
+            }
+            let (partition, position) = (source.partition.clone(), source.position);
+            let found = !messages.is_empty() || end.is_some();
+            if !messages.is_empty() {
+                self.context.hooks.connected();
+                self.unsent.push_back(Event::Messages(messages));
+            }
+            match end {
+                Some(KafkaError::PartitionEOF(_)) => self.unsent.push_back(Event::End(partition, position)),
+                Some(error) => self.report(&error, Some(&partition)),
+                None => {}
+            }
+            if found {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn report(&mut self, error: &KafkaError, partition: Option<&TopicPartition>) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            return; // told by the hook
+        }
+        let action = match partition {
+            Some(partition) => format!("reading {partition}"),
+            None => "reading".to_owned(),
+        };
+        self.unsent.push_back(Event::Error(translate(&action, error)));
+    }
+
+    /// Hands out what there is room for; whether nothing is left.
+    fn flush(&mut self) -> bool {
+        while let Some(event) = self.unsent.pop_front() {
+            match self.context.events.try_reserve() {
+                Ok(room) => room.send(event),
+                Err(mpsc::error::TrySendError::Closed(())) => self.unsent.clear(),
+                Err(mpsc::error::TrySendError::Full(())) => {
+                    self.unsent.push_front(event);
+                    // Say so first, then look again: a reader that made room in between has not seen it said.
+                    if self.context.wants_room.swap(true, Ordering::SeqCst) || self.context.events.capacity() == 0 {
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+}
+
+fn owned(message: &BorrowedMessage<'_>, known: Option<&TopicPartition>) -> Message {
+    let source = match known {
+        Some(known) => known.clone(),
+        None => TopicPartition::new(message.topic(), message.partition()),
+    };
+    let headers = message.headers().map_or_else(Vec::new, |headers| {
+        headers
+            .iter()
+            .map(|header| Header { name: header.key.to_owned(), value: header.value.map(Bytes::copy_from_slice) })
+            .collect()
+    });
+    Message {
+        source,
+        offset: message.offset(),
+        timestamp_ms: message.timestamp().to_millis(),
+        key: message.key().map(Bytes::copy_from_slice),
+        payload: message.payload().map(Bytes::copy_from_slice),
+        headers,
+    }
+}
+
+pub(super) fn subscribe(
+    settings: &KafkaSettings,
+    hooks: Hooks,
+    topics: &[String],
+    group: &str,
+    shared: bool,
+) -> Result<KafkaSubscription, MqError> {
+    let (events, receiver) = mpsc::channel(EVENTS_IN_CHANNEL);
+    let (commands, orders) = blocking::channel();
+    let context = Context {
+        hooks,
+        settings: settings.clone(),
+        shared,
+        events,
+        consumer: OnceLock::new(),
+        poller: OnceLock::new(),
+        assigned: Mutex::default(),
+        revoked: Mutex::default(),
+        commits: Mutex::default(),
+        denied: Mutex::default(),
+        wants_room: AtomicBool::new(false),
+    };
+    let config = settings.consumer(group, expected_partitions(settings, topics))?;
+    let mut consumer: BaseConsumer<Context> =
+        config.create_with_context(context).map_err(|error| translate("making a consumer", &error))?;
+    let context = consumer.context().clone();
+    let waker = context.clone();
+    consumer.set_nonempty_callback(move || waker.wake());
+    let consumer = Arc::new(consumer);
+    // Set once, here.
+    let _ = context.consumer.set(Arc::downgrade(&consumer));
+    let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+    consumer.subscribe(&names).map_err(|error| translate("subscribe", &error))?;
+    let poller = Poller {
+        consumer,
+        context: context.clone(),
+        sources: Vec::new(),
+        held: HashSet::new(),
+        commands: orders,
+        unsent: VecDeque::new(),
+        next_source: 0,
+        checked_connection: Instant::now(),
+        leaving: false,
+    };
+    let started = thread::Builder::new().name("kafka-poll".into()).spawn(move || {
+        let _ = poller.context.poller.set(thread::current());
+        poller.run();
+    });
+    started
+        .map_err(|error| MqError::Other { action: "starting the polling thread".into(), reason: error.to_string() })?;
+    Ok(KafkaSubscription { events: receiver, control: KafkaControl { commands, context } })
+}
+
+/// For dividing the prefetch: the partitions there are now, or a guess where nobody answers at once.
+fn expected_partitions(settings: &KafkaSettings, topics: &[String]) -> usize {
+    const GUESS: usize = 16;
+    let Ok(admin) = Admin::new(settings) else { return GUESS };
+    let Ok(all) = admin.topics(Duration::from_millis(500)) else { return GUESS };
+    let wanted = |name: &str| {
+        topics.iter().any(|topic| {
+            topic == name || topic.starts_with('^') && regex::Regex::new(topic).is_ok_and(|r| r.is_match(name))
+        })
+    };
+    all.iter().filter(|(name, _)| wanted(name)).map(|(_, partitions)| partitions).sum::<usize>().max(1)
+}
+
+/// A subscription to Kafka. Dropping it leaves the group.
+pub struct KafkaSubscription {
+    events: mpsc::Receiver<Event>,
+    control: KafkaControl,
+}
+
+impl Subscription for KafkaSubscription {
+    type Control = KafkaControl;
+
+    async fn next(&mut self) -> Option<Event> {
+        let event = self.events.recv().await;
+        if self.control.context.wants_room.swap(false, Ordering::SeqCst) {
+            self.control.context.wake();
+        }
+        event
+    }
+
+    fn control(&self) -> KafkaControl {
+        self.control.clone()
+    }
+}
+
+impl Drop for KafkaSubscription {
+    fn drop(&mut self) {
+        self.control.unsubscribe();
+    }
+}
+
+/// Steers a [`KafkaSubscription`].
+#[derive(Clone)]
+pub struct KafkaControl {
+    commands: blocking::Sender<Command>,
+    context: Arc<Context>,
+}
+
+impl KafkaControl {
+    fn order(&self, command: Command) {
+        // The thread that obeys ends with the subscription; then there is nothing left to steer.
+        let _ = self.commands.send(command);
+        self.context.wake();
+    }
+}
+
+impl Control for KafkaControl {
+    async fn commit(&self, offsets: Vec<(TopicPartition, Offset)>) -> Result<(), MqError> {
+        let (reply, committed) = oneshot::channel();
+        self.order(Command::Commit(offsets, reply));
+        committed.await.unwrap_or(Err(MqError::Stopped))
+    }
+
+    fn hold(&self, partitions: &[TopicPartition]) {
+        self.order(Command::Hold(partitions.to_vec(), true));
+    }
+
+    fn unhold(&self, partitions: &[TopicPartition]) {
+        self.order(Command::Hold(partitions.to_vec(), false));
+    }
+
+    fn pause(&self, partitions: &[TopicPartition]) {
+        self.order(Command::Pause(partitions.to_vec(), true));
+    }
+
+    fn resume(&self, partitions: &[TopicPartition]) {
+        self.order(Command::Pause(partitions.to_vec(), false));
+    }
+
+    fn unsubscribe(&self) {
+        self.order(Command::Unsubscribe);
+    }
+}

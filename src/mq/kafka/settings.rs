@@ -1,0 +1,256 @@
+//! What librdkafka is told: our settings, the user's own properties, and those that the guarantee needs.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+
+use crate::config::Secret;
+use crate::message::Offset;
+use crate::mq::MqError;
+
+/// Where a group begins that has committed nothing yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StartOffset {
+    /// At the first message that is still there.
+    #[default]
+    Earliest,
+    /// At the end: only what comes from now on.
+    Latest,
+    /// At this offset, in every partition.
+    At(Offset),
+    /// At the first message at or after this time, in milliseconds since 1970-01-01T00:00:00Z.
+    Time(i64),
+}
+
+/// User and password, and how they are sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sasl {
+    /// `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`, ...
+    pub mechanism: String,
+    /// The user.
+    pub user: String,
+    /// The password.
+    pub password: Secret,
+}
+
+/// Files for an encrypted connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Certificates of the authorities to trust, PEM; `None`: the system's.
+    pub ca: Option<PathBuf>,
+    /// The client's certificate, PEM.
+    pub certificate: Option<PathBuf>,
+    /// The client's key, PEM.
+    pub key: Option<PathBuf>,
+}
+
+/// How to reach Kafka and how to behave there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaSettings {
+    /// `HOST:PORT`, several by comma.
+    pub brokers: String,
+    /// User and password.
+    pub sasl: Option<Sasl>,
+    /// Encryption.
+    pub tls: Option<Tls>,
+    /// Where a group begins that has committed nothing.
+    pub start: StartOffset,
+    /// How long a member may be silent before its partitions go to another.
+    pub session_timeout: Duration,
+    /// How long revoked partitions wait for what is in flight to be answered and committed.
+    pub drain_timeout: Duration,
+    /// How long a single question to the broker may take.
+    pub request_timeout: Duration,
+    /// Bytes of prefetched messages, over all partitions of a consumer.
+    pub prefetch_bytes: usize,
+    /// Any librdkafka property, in the user's words.
+    pub properties: Vec<(String, String)>,
+}
+
+impl Default for KafkaSettings {
+    fn default() -> Self {
+        Self {
+            brokers: "localhost:9092".into(),
+            sasl: None,
+            tls: None,
+            start: StartOffset::Earliest,
+            session_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(10),
+            prefetch_bytes: 48 << 20,
+            properties: Vec::new(),
+        }
+    }
+}
+
+/// What the guarantee rests on, and what each is for.
+const PROTECTED: [(&str, &str); 6] = [
+    ("enable.auto.commit", "offsets are committed after their rows are written"),
+    ("enable.auto.offset.store", "offsets are committed after their rows are written"),
+    ("enable.idempotence", "a retried message must not be stored twice"),
+    ("acks", "a message counts when all in-sync replicas have it"),
+    ("request.required.acks", "a message counts when all in-sync replicas have it"),
+    ("allow.auto.create.topics", "looking at a topic must not make it"),
+];
+
+impl KafkaSettings {
+    /// # Errors
+    /// [`MqError::Settings`] if a property is one that the guarantee needs, or asks for what this build lacks.
+    pub fn check(&self) -> Result<(), MqError> {
+        for (key, _) in &self.properties {
+            if let Some((_, why)) = PROTECTED.iter().find(|(name, _)| name == key) {
+                return Err(MqError::Settings(format!("the Kafka property {key} cannot be set: {why}; leave it out")));
+            }
+        }
+        let needs_tls = self.tls.is_some()
+            || self.sasl.as_ref().is_some_and(|sasl| sasl.mechanism.to_ascii_uppercase().starts_with("SCRAM"));
+        if needs_tls && !cfg!(feature = "tls") {
+            return Err(MqError::Settings(
+                "TLS and SCRAM to Kafka need a build with the feature `tls`: cargo build --release --features tls"
+                    .into(),
+            ));
+        }
+        Ok(())
+    }
+
+    fn base(&self) -> Result<ClientConfig, MqError> {
+        self.check()?;
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.brokers)
+            .set("client.id", "kafka-taos")
+            .set("log.connection.close", "false")
+            .set("socket.keepalive.enable", "true")
+            .set("socket.nagle.disable", "true")
+            .set("reconnect.backoff.ms", "100")
+            .set("reconnect.backoff.max.ms", "2000");
+        let protocol = match (&self.sasl, &self.tls) {
+            (None, None) => None,
+            (None, Some(_)) => Some("ssl"),
+            (Some(_), None) => Some("sasl_plaintext"),
+            (Some(_), Some(_)) => Some("sasl_ssl"),
+        };
+        if let Some(protocol) = protocol {
+            config.set("security.protocol", protocol);
+        }
+        if let Some(sasl) = &self.sasl {
+            config
+                .set("sasl.mechanism", &sasl.mechanism)
+                .set("sasl.username", &sasl.user)
+                .set("sasl.password", sasl.password.expose());
+        }
+        if let Some(tls) = &self.tls {
+            let files = [
+                ("ssl.ca.location", &tls.ca),
+                ("ssl.certificate.location", &tls.certificate),
+                ("ssl.key.location", &tls.key),
+            ];
+            for (key, path) in files {
+                if let Some(path) = path {
+                    config.set(key, path.to_string_lossy());
+                }
+            }
+        }
+        Ok(config)
+    }
+
+    fn with_properties(&self, mut config: ClientConfig) -> ClientConfig {
+        for (key, value) in &self.properties {
+            config.set(key, value);
+        }
+        if config.get("group.protocol") == Some("consumer") {
+            // With KIP-848 the broker decides on these, and librdkafka refuses to be told.
+            config.remove("session.timeout.ms");
+            config.remove("partition.assignment.strategy");
+        }
+        config
+    }
+
+    /// For a client that only asks.
+    pub(super) fn admin(&self) -> Result<ClientConfig, MqError> {
+        let mut config = self.base()?;
+        config.set("allow.auto.create.topics", "false");
+        Ok(self.with_properties(config))
+    }
+
+    /// For a member of `group` that is expected to have `partitions` partitions.
+    pub(super) fn consumer(&self, group: &str, partitions: usize) -> Result<ClientConfig, MqError> {
+        let mut config = self.base()?;
+        let session_ms = self.session_timeout.as_millis();
+        let poll_ms = (session_ms.max(self.drain_timeout.as_millis()) + 60_000).max(300_000);
+        // Each partition's queue is bounded by itself, so the bound of all is divided.
+        let queue_kbytes = (self.prefetch_bytes / partitions.max(1) / 1024).clamp(64, 16 << 10);
+        config
+            .set("group.id", group)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("allow.auto.create.topics", "false")
+            .set("enable.partition.eof", "true")
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("session.timeout.ms", session_ms.to_string())
+            .set("heartbeat.interval.ms", (session_ms / 4).clamp(100, 3000).to_string())
+            .set("max.poll.interval.ms", poll_ms.to_string())
+            .set("topic.metadata.refresh.interval.ms", "10000")
+            .set("queued.max.messages.kbytes", queue_kbytes.to_string())
+            .set("queued.min.messages", "100000")
+            // At its default of a second the client idles whenever its queue was full once.
+            .set("fetch.queue.backoff.ms", "2")
+            .set("fetch.error.backoff.ms", "100")
+            .set("fetch.wait.max.ms", "100")
+            .set(
+                "auto.offset.reset",
+                match self.start {
+                    StartOffset::Earliest => "earliest",
+                    StartOffset::Latest => "latest",
+                    // The start is set at the assignment; should that go wrong, it must show.
+                    StartOffset::At(_) | StartOffset::Time(_) => "error",
+                },
+            );
+        Ok(self.with_properties(config))
+    }
+
+    /// For a producer.
+    pub(super) fn producer(&self) -> Result<ClientConfig, MqError> {
+        let mut config = self.base()?;
+        config
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("compression.type", "lz4")
+            .set("linger.ms", "5")
+            .set("batch.size", "1000000")
+            .set("batch.num.messages", "100000")
+            .set("queue.buffering.max.messages", "500000")
+            .set("queue.buffering.max.kbytes", "65536")
+            .set("message.timeout.ms", "120000");
+        Ok(self.with_properties(config))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_guarantee_needs_cannot_be_overridden() {
+        for (key, _) in PROTECTED {
+            let settings = KafkaSettings { properties: vec![(key.into(), "x".into())], ..Default::default() };
+            assert!(settings.consumer("g", 1).unwrap_err().to_string().contains(key));
+        }
+    }
+
+    #[test]
+    fn properties_win_over_ours_and_kip_848_is_left_to_the_broker() {
+        let properties = vec![("fetch.wait.max.ms".into(), "7".into()), ("group.protocol".into(), "consumer".into())];
+        let config = KafkaSettings { properties, ..Default::default() }.consumer("g", 1).unwrap();
+        assert_eq!(config.get("fetch.wait.max.ms"), Some("7"));
+        assert_eq!((config.get("session.timeout.ms"), config.get("partition.assignment.strategy")), (None, None));
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn tls_without_the_feature_says_how_to_get_it() {
+        let settings = KafkaSettings { tls: Some(Tls::default()), ..Default::default() };
+        assert!(settings.check().unwrap_err().to_string().contains("--features tls"));
+    }
+}
