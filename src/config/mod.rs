@@ -1,5 +1,6 @@
 //! All settings, their defaults and their checks.
 
+pub mod file;
 mod secret;
 
 pub use secret::Secret;

@@ -53,7 +53,8 @@ struct Context {
     settings: KafkaSettings,
     /// Whether offsets are committed at all.
     shared: bool,
-    events: mpsc::Sender<Event>,
+    /// `None` once the group is left: the end of the stream.
+    events: Mutex<Option<mpsc::Sender<Event>>>,
     consumer: OnceLock<Weak<BaseConsumer<Context>>>,
     poller: OnceLock<Thread>,
     /// Queues of partitions that were assigned and not yet taken over by the polling thread.
@@ -79,7 +80,8 @@ impl Context {
 
     /// Sends an event that must arrive; a reader that is gone has given its partitions up.
     fn send(&self, event: Event) {
-        if self.events.blocking_send(event).is_err() {
+        let events = locked(&self.events).clone();
+        if events.is_none_or(|events| events.blocking_send(event).is_err()) {
             tracing::debug!("an event of the group found no reader");
         }
     }
@@ -244,6 +246,7 @@ struct Source {
 
 struct Poller {
     consumer: Arc<BaseConsumer<Context>>,
+    events: mpsc::Sender<Event>,
     context: Arc<Context>,
     sources: Vec<Source>,
     held: HashSet<TopicPartition>,
@@ -262,7 +265,7 @@ impl Poller {
                 self.obey(command);
             }
             self.serve_group();
-            if self.context.events.is_closed() && !self.leaving {
+            if self.events.is_closed() && !self.leaving {
                 self.leaving = true;
                 self.consumer.unsubscribe();
             }
@@ -284,6 +287,8 @@ impl Poller {
         }
         // Whoever still waits is told that nothing more comes.
         locked(&self.context.commits).clear();
+        drop(self.consumer);
+        *locked(&self.context.events) = None;
     }
 
     fn obey(&mut self, command: Command) {
@@ -410,13 +415,13 @@ impl Poller {
     /// Hands out what there is room for; whether nothing is left.
     fn flush(&mut self) -> bool {
         while let Some(event) = self.unsent.pop_front() {
-            match self.context.events.try_reserve() {
+            match self.events.try_reserve() {
                 Ok(room) => room.send(event),
                 Err(mpsc::error::TrySendError::Closed(())) => self.unsent.clear(),
                 Err(mpsc::error::TrySendError::Full(())) => {
                     self.unsent.push_front(event);
                     // Say so first, then look again: a reader that made room in between has not seen it said.
-                    if self.context.wants_room.swap(true, Ordering::SeqCst) || self.context.events.capacity() == 0 {
+                    if self.context.wants_room.swap(true, Ordering::SeqCst) || self.events.capacity() == 0 {
                         return false;
                     }
                 }
@@ -460,7 +465,7 @@ pub(super) fn subscribe(
         hooks,
         settings: settings.clone(),
         shared,
-        events,
+        events: Mutex::new(Some(events.clone())),
         consumer: OnceLock::new(),
         poller: OnceLock::new(),
         assigned: Mutex::default(),
@@ -482,6 +487,7 @@ pub(super) fn subscribe(
     consumer.subscribe(&names).map_err(|error| translate("subscribe", &error))?;
     let poller = Poller {
         consumer,
+        events,
         context: context.clone(),
         sources: Vec::new(),
         held: HashSet::new(),

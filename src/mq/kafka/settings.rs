@@ -1,6 +1,8 @@
 //! What librdkafka is told: our settings, the user's own properties, and those that the guarantee needs.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -21,6 +23,42 @@ pub enum StartOffset {
     At(Offset),
     /// At the first message at or after this time, in milliseconds since 1970-01-01T00:00:00Z.
     Time(i64),
+}
+
+/// `earliest`, `latest`, an offset, `@` and milliseconds, or a time as of RFC 3339; -1 is the end and -2 the beginning.
+impl FromStr for StartOffset {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(millis) = text.strip_prefix('@') {
+            return millis
+                .parse()
+                .map(Self::Time)
+                .map_err(|_| format!("{text:?} is not @ and milliseconds since 1970"));
+        }
+        match (text, text.parse::<Offset>()) {
+            ("earliest", _) | (_, Ok(-2)) => Ok(Self::Earliest),
+            ("latest", _) | (_, Ok(-1)) => Ok(Self::Latest),
+            (_, Ok(offset)) if offset >= 0 => Ok(Self::At(offset)),
+            _ => match text.parse::<jiff::Timestamp>() {
+                Ok(time) => Ok(Self::Time(time.as_millisecond())),
+                Err(_) => Err(format!(
+                    "{text:?} is none of earliest, latest, an offset, @MILLISECONDS, or a time such as 2026-01-31T08:00:00Z"
+                )),
+            },
+        }
+    }
+}
+
+impl fmt::Display for StartOffset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Earliest => f.write_str("earliest"),
+            Self::Latest => f.write_str("latest"),
+            Self::At(offset) => write!(f, "{offset}"),
+            Self::Time(millis) => write!(f, "@{millis}"),
+        }
+    }
 }
 
 /// User and password, and how they are sent.
@@ -245,6 +283,16 @@ mod tests {
         let config = KafkaSettings { properties, ..Default::default() }.consumer("g", 1).unwrap();
         assert_eq!(config.get("fetch.wait.max.ms"), Some("7"));
         assert_eq!((config.get("session.timeout.ms"), config.get("partition.assignment.strategy")), (None, None));
+    }
+
+    #[test]
+    fn a_start_is_read_in_every_form() {
+        let parsed = |text: &str| text.parse::<StartOffset>().unwrap();
+        assert_eq!((parsed("earliest"), parsed("-2")), (StartOffset::Earliest, StartOffset::Earliest));
+        assert_eq!((parsed("latest"), parsed("-1")), (StartOffset::Latest, StartOffset::Latest));
+        assert_eq!((parsed("42"), parsed("@1500")), (StartOffset::At(42), StartOffset::Time(1500)));
+        assert_eq!(parsed("1970-01-01T01:00:01+01:00"), StartOffset::Time(1000));
+        assert!("-3".parse::<StartOffset>().is_err() && "soon".parse::<StartOffset>().is_err());
     }
 
     #[cfg(not(feature = "tls"))]

@@ -1,0 +1,220 @@
+//! From a queue of messages to rows in TDengine: a worker decodes a batch while the one before is being written.
+//!
+//! ```text
+//!  queue ─► prepare: take a batch, decode, group by table, encode ─► (one batch waits) ─► write, resolve
+//! ```
+//!
+//! A worker owns its partitions, and one insert of it is under way at a time, so the rows of a table are written in
+//! the order they came.
+
+mod decide;
+mod prepare;
+mod write;
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::ack::{AckTracker, Epoch};
+use crate::block::Block;
+use crate::dead_letter::{DeadLetterError, DeadLetters};
+use crate::mapping::RowSource;
+use crate::message::{Message, Offset, TopicPartition};
+use crate::queue::{BatchQueue, Weigh};
+use crate::stats::Stats;
+use crate::tdengine::error::TdengineError;
+use crate::tdengine::schema::SuperTable;
+
+/// A message in a worker's queue, and under which assignment of its partition it was read.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The message.
+    pub message: Message,
+    /// The assignment.
+    pub epoch: Epoch,
+}
+
+impl Weigh for Delivery {
+    fn weight_bytes(&self) -> usize {
+        self.message.weight_bytes()
+    }
+}
+
+/// A database that rows are written to.
+pub trait Store: Clone + Send + Sync + 'static {
+    /// What one worker writes with.
+    type Writer: Writer;
+
+    /// A writer, not yet connected.
+    fn writer(&self) -> Self::Writer;
+
+    /// Encodes `rows` of `block` into `payload`, which is empty, for [`Writer::write`].
+    ///
+    /// # Errors
+    /// The row that cannot be encoded, and why.
+    fn encode(&self, block: &Block, rows: &[u32], payload: &mut Vec<u8>) -> Result<(), (u32, String)>;
+
+    /// Cuts rows, in the order they are written, into what one write takes.
+    fn cut(&self, block: &Block, rows: &[u32]) -> Vec<std::ops::Range<usize>>;
+}
+
+/// One way into the database: a connection that comes about when it is needed.
+pub trait Writer: Send + 'static {
+    /// Reads the super table that the rows are for.
+    fn read_schema(&mut self) -> impl Future<Output = Result<SuperTable, TdengineError>> + Send;
+
+    /// Writes what [`Store::encode`] made of rows for `schema`. `Ok` means that the server answered with code 0.
+    fn write(
+        &mut self,
+        schema: &Arc<SuperTable>,
+        payload: &mut Vec<u8>,
+    ) -> impl Future<Output = Result<(), TdengineError>> + Send;
+
+    /// Drops the connection; the next call makes a new one, to the next host if there are several.
+    fn reconnect(&mut self);
+}
+
+/// Why a worker stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorkerError {
+    /// TDengine refuses for good.
+    #[error("writing {stable}: {source}")]
+    Write {
+        /// The super table.
+        stable: String,
+        /// What TDengine said.
+        source: TdengineError,
+    },
+    /// A message cannot be written, and cannot be set aside either.
+    #[error(transparent)]
+    DeadLetter(#[from] DeadLetterError),
+}
+
+/// Which partitions are ours, and how far each is resolved.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    pub(crate) acks: AckTracker,
+    /// Partitions that are being revoked: what is in flight is awaited, nothing new is begun.
+    pub(crate) leaving: std::collections::HashSet<TopicPartition>,
+}
+
+/// What the workers of a pipeline share.
+pub(crate) struct Shared<S: Store> {
+    pub(crate) store: S,
+    pub(crate) schema: watch::Sender<Arc<SuperTable>>,
+    pub(crate) progress: Mutex<Progress>,
+    pub(crate) stats: Stats,
+    pub(crate) dead_letters: tokio::sync::Mutex<DeadLetters>,
+    /// How many workers wait for TDengine to come back.
+    pub(crate) outage: watch::Sender<usize>,
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    pub(crate) now_ms: fn() -> i64,
+}
+
+impl<S: Store> Shared<S> {
+    pub(crate) fn progress(&self) -> std::sync::MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Whether messages of `source` read under `epoch` are still ours to write.
+    fn is_ours(&self, source: &TopicPartition, epoch: Epoch) -> bool {
+        let progress = self.progress();
+        !progress.leaving.contains(source) && progress.acks.is_current(source, epoch)
+    }
+}
+
+/// How many batches a worker has taken out of its queue, and how many of them it is done with.
+#[derive(Debug, Default)]
+pub(crate) struct Batches {
+    taken: AtomicU64,
+    done: watch::Sender<u64>,
+}
+
+impl Batches {
+    fn take(&self) {
+        self.taken.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn finish(&self) {
+        self.done.send_modify(|done| *done += 1);
+    }
+
+    /// Waits until all batches that are taken by now are done with.
+    pub(crate) async fn settled(&self) {
+        let taken = self.taken.load(Ordering::SeqCst);
+        // The sender lives as long as `self`.
+        let _ = self.done.subscribe().wait_for(|done| *done >= taken).await;
+    }
+}
+
+/// A batch on its way: its messages, and their rows by columns.
+struct Batch {
+    deliveries: Vec<Delivery>,
+    block: Block,
+    /// Rows that are not written themselves, each with the later one that took over their cells.
+    merged: Vec<(u32, u32)>,
+    /// What is written at once, in order.
+    parts: Vec<Part>,
+    /// Messages that cannot be written, by their place in `deliveries`, and why.
+    faults: Vec<Fault>,
+}
+
+struct Part {
+    /// Rows of the block, in the order they are written.
+    rows: Vec<u32>,
+    /// They, encoded.
+    payload: Vec<u8>,
+}
+
+struct Fault {
+    origin: u32,
+    reason: String,
+    code: Option<String>,
+}
+
+/// A worker's ends: its queue, and its count of batches.
+#[derive(Clone)]
+pub(crate) struct Worker {
+    pub(crate) queue: BatchQueue<Delivery>,
+    pub(crate) batches: Arc<Batches>,
+}
+
+impl Worker {
+    pub(crate) fn new(queue: BatchQueue<Delivery>) -> Self {
+        Self { queue, batches: Arc::default() }
+    }
+
+    /// Works until the queue is closed and empty, or until a fault that no retry mends.
+    pub(crate) async fn run<S: Store, R: RowSource>(
+        self,
+        shared: Arc<Shared<S>>,
+        rows: impl Fn() -> R + Send + 'static,
+    ) -> Result<(), WorkerError> {
+        let (ready, batches) = mpsc::channel(1);
+        let preparer = prepare::Preparer::new(shared.clone(), rows());
+        let writer = write::BatchWriter::new(shared.clone(), prepare::Preparer::new(shared, rows()), self.batches.clone());
+        let preparing = tokio::spawn(prepare::run(self, preparer, ready));
+        let written = writer.run(batches).await;
+        // The preparer ends by itself when the writer's end of the channel is gone.
+        preparing.abort();
+        let _ = preparing.await;
+        written
+    }
+}
+
+/// Offsets of consecutive deliveries of one partition, which is how most batches come.
+fn runs(deliveries: &[Delivery]) -> impl Iterator<Item = &[Delivery]> {
+    deliveries.chunk_by(|a, b| a.epoch == b.epoch && a.message.source == b.message.source)
+}
+
+/// How long an outage lasts before partitions are paused for it.
+pub(crate) const OUTAGE_AFTER: Duration = Duration::from_secs(3);
+
+/// Where a message stood, for errors.
+fn place(message: &Message) -> (TopicPartition, Offset) {
+    (message.source.clone(), message.offset)
+}

@@ -1,0 +1,107 @@
+//! The first half of a worker: messages to rows, rows to what one write takes.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::{Batch, Delivery, Fault, Part, Shared, Store, Worker, runs};
+use crate::block::Block;
+use crate::mapping::RowSource;
+
+/// Makes batches of messages ready to be written.
+pub(super) struct Preparer<S: Store, R> {
+    shared: Arc<Shared<S>>,
+    source: R,
+    /// A block that was written, for its buffers.
+    spare: Option<Block>,
+    payloads: Vec<Vec<u8>>,
+}
+
+impl<S: Store, R: RowSource> Preparer<S, R> {
+    pub(super) fn new(shared: Arc<Shared<S>>, source: R) -> Self {
+        Self { shared, source, spare: None, payloads: Vec::new() }
+    }
+
+    /// Decodes `deliveries` and encodes their rows for the super table as it is known now.
+    pub(super) fn prepare(&mut self, deliveries: Vec<Delivery>) -> Batch {
+        let schema = self.shared.schema.borrow().clone();
+        let mut block = match self.spare.take() {
+            Some(spare) if Arc::ptr_eq(spare.schema(), &schema) => spare,
+            _ => Block::new(schema),
+        };
+        block.clear();
+        let mut faults = Vec::new();
+        for (origin, delivery) in deliveries.iter().enumerate() {
+            let origin = origin as u32;
+            if let Err(fault) = self.source.append(&delivery.message, origin, &mut block) {
+                faults.push(Fault { origin, reason: fault.to_string(), code: None });
+            }
+        }
+        let order = block.order();
+        let mut batch = Batch { deliveries, block, merged: order.merged, parts: Vec::new(), faults };
+        for rows in self.shared.store.cut(&batch.block, &order.rows) {
+            if let Some(part) = self.encode(&mut batch, order.rows[rows].to_vec()) {
+                batch.parts.push(part);
+            }
+        }
+        batch
+    }
+
+    /// Encodes `rows` as a write of their own. Rows that cannot be encoded become faults; `None` if none is left.
+    pub(super) fn encode(&mut self, batch: &mut Batch, mut rows: Vec<u32>) -> Option<Part> {
+        let mut payload = self.payloads.pop().unwrap_or_default();
+        while !rows.is_empty() {
+            payload.clear();
+            match self.shared.store.encode(&batch.block, &rows, &mut payload) {
+                Ok(()) => return Some(Part { rows, payload }),
+                Err((row, reason)) => {
+                    batch.faults.extend(faults_of(batch, row, &reason, None));
+                    rows.retain(|&other| other != row);
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes back the buffers of a batch that is done with.
+    pub(super) fn recycle(&mut self, batch: Batch) {
+        self.payloads.extend(batch.parts.into_iter().map(|part| part.payload).take(4 - self.payloads.len().min(4)));
+        self.spare = Some(batch.block);
+    }
+}
+
+/// The messages behind `row`: its own, and those whose rows were merged into it, since their cells are in it too.
+pub(super) fn faults_of(batch: &Batch, row: u32, reason: &str, code: Option<String>) -> Vec<Fault> {
+    let mut rows = vec![row];
+    // Merges are listed from earlier to later rows, so one pass from the end finds chains too.
+    for &(earlier, later) in batch.merged.iter().rev() {
+        if rows.contains(&later) {
+            rows.push(earlier);
+        }
+    }
+    let fault = |row| Fault { origin: batch.block.origin_of(row), reason: reason.to_owned(), code: code.clone() };
+    rows.into_iter().map(fault).collect()
+}
+
+/// Prepares batches out of the worker's queue until it is closed and empty, or nobody wants them any more.
+pub(super) async fn run<S: Store, R: RowSource>(worker: Worker, mut preparer: Preparer<S, R>, ready: mpsc::Sender<Batch>) {
+    // Room first: a batch taken out before there is room for it would only grow old.
+    while let Ok(room) = ready.reserve().await {
+        let Some(mut deliveries) = worker.queue.take_batch().await else { return };
+        // Counted before it is asked whose they are: a revocation that comes in between waits for this batch.
+        worker.batches.take();
+        let strangers: Vec<bool> = runs(&deliveries)
+            .flat_map(|run| {
+                let ours = preparer.shared.is_ours(&run[0].message.source, run[0].epoch);
+                std::iter::repeat_n(!ours, run.len())
+            })
+            .collect();
+        if strangers.contains(&true) {
+            let mut strangers = strangers.iter();
+            deliveries.retain(|_| !strangers.next().copied().unwrap_or(false));
+        }
+        room.send(preparer.prepare(deliveries));
+        // Decoding is work; give the others their turn.
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,244 @@
+//! The second half of a worker: batches into the database, however often that takes, and then their offsets resolved.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::decide::{Action, Pauses, Tries, decide};
+use super::prepare::{Preparer, faults_of};
+use super::{Batch, Batches, OUTAGE_AFTER, Shared, Store, WorkerError, Writer, place, runs};
+use crate::ack::Resolution;
+use crate::dead_letter::DeadLetter;
+use crate::mapping::RowSource;
+use crate::stats::Stats;
+use crate::tdengine::error::{Class, TdengineError};
+use crate::tdengine::schema::SuperTable;
+
+pub(super) struct BatchWriter<S: Store, R> {
+    shared: Arc<Shared<S>>,
+    writer: S::Writer,
+    /// For what must be encoded anew: halves of a batch, a batch after the schema changed.
+    preparer: Preparer<S, R>,
+    batches: Arc<Batches>,
+    outage: Outage,
+}
+
+/// How a batch, or a part of it, ended.
+enum Ended {
+    Written,
+    /// The super table has changed: the whole batch is to be made anew.
+    SchemaChanged,
+}
+
+impl<S: Store, R: RowSource> BatchWriter<S, R> {
+    pub(super) fn new(shared: Arc<Shared<S>>, preparer: Preparer<S, R>, batches: Arc<Batches>) -> Self {
+        let outage = Outage { total: shared.outage.clone(), since: None, counted: false };
+        Self { writer: shared.store.writer(), shared, preparer, batches, outage }
+    }
+
+    pub(super) async fn run(mut self, mut ready: mpsc::Receiver<Batch>) -> Result<(), WorkerError> {
+        while let Some(batch) = ready.recv().await {
+            let batch = self.write_batch(batch).await?;
+            self.resolve(&batch).await?;
+            self.batches.finish();
+            self.preparer.recycle(batch);
+        }
+        Ok(())
+    }
+
+    /// Writes all rows of a batch; those that cannot be written are among its faults afterwards.
+    async fn write_batch(&mut self, mut batch: Batch) -> Result<Batch, WorkerError> {
+        let mut tries = Tries::default();
+        loop {
+            let mut parts = std::mem::take(&mut batch.parts);
+            // The last is written first: taken from the end.
+            parts.reverse();
+            match self.write_parts(&mut batch, parts, &mut tries).await? {
+                Ended::Written => return Ok(batch),
+                Ended::SchemaChanged => {
+                    // What was written of it already is written again, which changes nothing.
+                    let deliveries = std::mem::take(&mut batch.deliveries);
+                    batch = self.preparer.prepare(deliveries);
+                }
+            }
+        }
+    }
+
+    async fn write_parts(&mut self, batch: &mut Batch, mut parts: Vec<super::Part>, tries: &mut Tries) -> Result<Ended, WorkerError> {
+        let mut pauses = Pauses::new();
+        while let Some(mut part) = parts.pop() {
+            let schema = batch.block.schema().clone();
+            let rows = part.rows.len();
+            let error = match self.writer.write(&schema, &mut part.payload).await {
+                Ok(()) => {
+                    self.outage.over();
+                    pauses.reset();
+                    (tries.reinit, tries.unknown) = (0, 0);
+                    Stats::add(&self.shared.stats.rows_written, rows as u64);
+                    batch.parts.push(part);
+                    continue;
+                }
+                Err(error) => error,
+            };
+            let class = error.class();
+            match class {
+                Class::StaleSchema => tries.schema_read += 1,
+                Class::ReInit => tries.reinit += 1,
+                Class::Unknown => tries.unknown += 1,
+                _ => {}
+            }
+            let action = decide(class, *tries, rows);
+            self.tell(&error, action, batch, &part.rows);
+            match action {
+                Action::Stop => return Err(self.fatal(error)),
+                Action::RowIsFaulty => {
+                    let row = part.rows[0];
+                    let code = error.code().map(|code| code.to_string());
+                    batch.faults.extend(faults_of(batch, row, &error.to_string(), code));
+                    continue;
+                }
+                Action::ReadSchema => {
+                    if self.read_schema(&schema, &mut pauses).await? {
+                        return Ok(Ended::SchemaChanged);
+                    }
+                    Stats::add(&self.shared.stats.retries, 1);
+                    parts.push(part);
+                    continue;
+                }
+                Action::Split | Action::Shrink => {
+                    let second = part.rows.split_off(rows / 2);
+                    let halves = [second, part.rows].map(|rows| self.preparer.encode(batch, rows));
+                    parts.extend(halves.into_iter().flatten());
+                }
+                Action::Retry | Action::Reconnect => parts.push(part),
+            }
+            Stats::add(&self.shared.stats.retries, 1);
+            if action == Action::Reconnect {
+                self.writer.reconnect();
+            }
+            if action != Action::Split {
+                self.outage.begun();
+                tokio::time::sleep(pauses.next()).await;
+            }
+        }
+        Ok(Ended::Written)
+    }
+
+    /// Reads the super table again; whether it is another one than `used`. Tried until it is answered.
+    async fn read_schema(&mut self, used: &Arc<SuperTable>, pauses: &mut Pauses) -> Result<bool, WorkerError> {
+        loop {
+            match self.writer.read_schema().await {
+                Ok(read) => {
+                    let is_other = **used != read;
+                    self.shared.schema.send_if_modified(|known| {
+                        let changed = **known != read;
+                        if changed {
+                            tracing::warn!(stable = %read.qualified_name(), "the super table has changed; its definition was read again");
+                            *known = Arc::new(read);
+                        }
+                        changed
+                    });
+                    return Ok(is_other);
+                }
+                Err(error) if matches!(error.class(), Class::Fatal) => return Err(self.fatal(error)),
+                Err(error) => {
+                    tracing::warn!(%error, "reading the super table failed; trying again");
+                    self.writer.reconnect();
+                    self.outage.begun();
+                    tokio::time::sleep(pauses.next()).await;
+                }
+            }
+        }
+    }
+
+    fn fatal(&self, source: TdengineError) -> WorkerError {
+        WorkerError::Write { stable: self.shared.schema.borrow().qualified_name(), source }
+    }
+
+    fn tell(&self, error: &TdengineError, action: Action, batch: &Batch, rows: &[u32]) {
+        let Some(&row) = rows.first() else { return };
+        let table = batch.block.table_name(batch.block.table_of(row));
+        let (source, offset) = place(&batch.deliveries[batch.block.origin_of(row) as usize].message);
+        let first = format!("{source} offset {offset} table {table}");
+        match action {
+            Action::Stop | Action::RowIsFaulty => tracing::error!(%error, ?action, rows = rows.len(), %first, "write failed"),
+            _ if error.class() == Class::Operator => tracing::error!(%error, ?action, rows = rows.len(), %first, "write failed"),
+            _ => tracing::warn!(%error, ?action, rows = rows.len(), %first, "write failed; nothing is lost"),
+        }
+    }
+
+    /// Sets faulty messages aside, then counts all of the batch as resolved.
+    async fn resolve(&mut self, batch: &Batch) -> Result<(), WorkerError> {
+        let mut faulty = vec![false; batch.deliveries.len()];
+        if !batch.faults.is_empty() {
+            let now_ms = (self.shared.now_ms)();
+            let mut letters = Vec::new();
+            for fault in &batch.faults {
+                let (seen, delivery) = (&mut faulty[fault.origin as usize], &batch.deliveries[fault.origin as usize]);
+                if !std::mem::replace(seen, true) {
+                    letters.push(DeadLetter::new(&delivery.message, fault.reason.clone(), fault.code.clone(), now_ms));
+                }
+            }
+            letters.sort_by_key(|letter| (letter.partition, letter.offset));
+            // What came before the first bad message is written, and may be committed, whatever becomes of it.
+            self.shared.dead_letters.lock().await.keep(&letters).await.inspect_err(|_| self.resolve_good(batch, &faulty))?;
+            Stats::add(&self.shared.stats.dead_lettered, letters.len() as u64);
+        }
+        self.resolve_good(batch, &faulty);
+        let mut progress = self.shared.progress();
+        for (delivery, _) in batch.deliveries.iter().zip(&faulty).filter(|(_, faulty)| **faulty) {
+            let (source, offset) = (&delivery.message.source, delivery.message.offset);
+            progress.acks.resolve(source, delivery.epoch, offset..=offset, Resolution::DeadLettered);
+        }
+        drop(progress);
+        Stats::add(&self.shared.stats.merged, batch.merged.len() as u64);
+        Stats::add(&self.shared.stats.batches, u64::from(!batch.parts.is_empty()));
+        Ok(())
+    }
+
+    fn resolve_good(&self, batch: &Batch, faulty: &[bool]) {
+        let mut progress = self.shared.progress();
+        let mut at = 0;
+        for run in runs(&batch.deliveries) {
+            for good in run.iter().zip(&faulty[at..]).collect::<Vec<_>>().chunk_by(|a, b| a.1 == b.1) {
+                let [(first, false), ..] = good else { continue };
+                let Some((last, _)) = good.last() else { continue };
+                // Offsets in between that were never delivered (compacted away, say) are no matter to the tracker.
+                let offsets = first.message.offset..=last.message.offset;
+                progress.acks.resolve(&first.message.source, first.epoch, offsets, Resolution::Written);
+            }
+            at += run.len();
+        }
+    }
+}
+
+/// Whether this worker waits for TDengine, told to the pipeline after a while.
+struct Outage {
+    total: tokio::sync::watch::Sender<usize>,
+    since: Option<Instant>,
+    counted: bool,
+}
+
+impl Outage {
+    fn begun(&mut self) {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        if !self.counted && since.elapsed() >= OUTAGE_AFTER {
+            self.counted = true;
+            self.total.send_modify(|total| *total += 1);
+        }
+    }
+
+    fn over(&mut self) {
+        self.since = None;
+        if std::mem::replace(&mut self.counted, false) {
+            self.total.send_modify(|total| *total -= 1);
+        }
+    }
+}
+
+impl Drop for Outage {
+    fn drop(&mut self) {
+        self.over();
+    }
+}
