@@ -12,6 +12,8 @@
 pub mod message;
 pub mod mq;
 pub mod codec;
+pub mod record;
+pub mod simulate;
 pub mod row;
 pub mod block;
 pub mod encode;
