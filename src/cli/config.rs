@@ -1,0 +1,37 @@
+//! `kafka-taos config`: the settings in force, and where each came from.
+
+use clap::Args;
+use comfy_table::{Table, presets};
+
+use super::settings::{CommonArgs, KafkaArgs, QueueArgs, TdengineArgs};
+use super::{Context, Ended, Failure};
+
+/// Print the settings in force and where each came from; secrets as ***
+#[derive(Args, Debug)]
+pub(super) struct Config {
+    #[command(flatten)]
+    kafka: KafkaArgs,
+    #[command(flatten)]
+    tdengine: TdengineArgs,
+    #[command(flatten)]
+    queue: QueueArgs,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+impl Config {
+    pub(super) fn run(self, context: &Context<'_>) -> Result<Ended, Failure> {
+        let shown = context.settings()?.shown;
+        if context.json {
+            context.print_json(&shown)?;
+            return Ok(Ended::Done);
+        }
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_header(["setting", "value", "from"]);
+        for setting in shown {
+            table.add_row([setting.setting.to_owned(), setting.value, setting.from]);
+        }
+        println!("{table}");
+        Ok(Ended::Done)
+    }
+}
