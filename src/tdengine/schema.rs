@@ -1,10 +1,15 @@
 //! Super tables as the server describes them: fields, their types and limits, and the statements that make them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
-use crate::encode::escape::quote_identifier;
-use crate::row::Precision;
+use super::Sql;
+use super::error::{Code, TdengineError};
+use super::rows::Rows;
+use crate::encode::escape::{escape_string, quote_identifier};
+use crate::row::{Precision, Value};
 
 /// The type of a column or tag. Lengths are those of the definition: bytes for VARCHAR, VARBINARY, GEOMETRY,
 /// characters for NCHAR.
@@ -63,6 +68,45 @@ impl DataType {
             Self::Blob => 18,
             Self::Geometry(_) => 20,
         }
+    }
+
+    /// The type with the number `code`; `length`, `precision` and `scale` are those of the definition. `None` for a
+    /// number that is no type's.
+    pub fn from_code(code: u8, length: i64, precision: i64, scale: i64) -> Option<Self> {
+        let length = length.clamp(0, u16::MAX.into()) as u16;
+        Some(match code {
+            1 => Self::Bool,
+            2 => Self::TinyInt,
+            3 => Self::SmallInt,
+            4 => Self::Int,
+            5 => Self::BigInt,
+            6 => Self::Float,
+            7 => Self::Double,
+            8 => Self::Varchar(length),
+            9 => Self::Timestamp,
+            10 => Self::NChar(length),
+            11 => Self::TinyIntUnsigned,
+            12 => Self::SmallIntUnsigned,
+            13 => Self::IntUnsigned,
+            14 => Self::BigIntUnsigned,
+            15 => Self::Json,
+            16 => Self::VarBinary(length),
+            17 | 21 => Self::Decimal { precision: precision.clamp(0, 38) as u8, scale: scale.clamp(0, 38) as u8 },
+            18 | 19 => Self::Blob,
+            20 => Self::Geometry(length),
+            _ => return None,
+        })
+    }
+
+    /// Whether a prepared statement that wants type number `code` of `bytes` bytes wants this type. Those of a text
+    /// count two more for its length, four a character in NCHAR.
+    pub(super) fn is_bound_as(self, code: u8, bytes: i32) -> bool {
+        let wanted = match self {
+            Self::Varchar(length) | Self::VarBinary(length) | Self::Geometry(length) => i32::from(length) + 2,
+            Self::NChar(length) => 4 * i32::from(length) + 2,
+            _ => bytes,
+        };
+        code == self.code() && bytes == wanted
     }
 
     /// Bytes of a value, for the types whose values all have the same; `None` where each has its own length.
@@ -221,5 +265,161 @@ impl SuperTable {
     /// The statement that drops it, if it is there.
     pub fn drop_statement(&self) -> String {
         format!("drop stable if exists {}", self.qualified_name())
+    }
+}
+
+/// What a database keeps: the precision of its timestamps, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Database {
+    /// The precision.
+    pub precision: Precision,
+    /// KEEP: how old a row may be when it is written. `None` if the server does not say.
+    pub keep: Option<Duration>,
+}
+
+impl Database {
+    /// Asks the server for the database `name`.
+    ///
+    /// # Errors
+    /// [`TdengineError::NoDatabase`] if it does not exist; what the way to the server gives.
+    pub async fn read(server: &impl Sql, name: &str) -> Result<Self, TdengineError> {
+        let missing = || TdengineError::NoDatabase { database: name.to_owned() };
+        let literal = escape_string(name.as_bytes()).ok_or_else(missing)?;
+        let literal = String::from_utf8_lossy(&literal);
+        let sql = format!("select `precision`, `keep` from information_schema.ins_databases where name='{literal}'");
+        let rows = server.sql(&sql).await?;
+        let text = |column| rows.first(column).and_then(text_of);
+        let precision = text("precision").ok_or_else(missing)?;
+        let precision = precision.parse().map_err(|reason| not_understood(&sql, reason))?;
+        Ok(Self { precision, keep: text("keep").and_then(|keep| parse_keep(&keep)) })
+    }
+}
+
+/// The last, and longest, of `365d,730d,3650d`; units are minutes, hours and days.
+fn parse_keep(text: &str) -> Option<Duration> {
+    let last = text.rsplit(',').next()?.trim();
+    let (count, seconds) = match last.strip_suffix(['m', 'h', 'd']) {
+        Some(count) if last.ends_with('m') => (count, 60),
+        Some(count) if last.ends_with('h') => (count, 3_600),
+        Some(count) => (count, 86_400),
+        None => (last, 86_400),
+    };
+    Some(Duration::from_secs(count.parse::<u64>().ok()?.checked_mul(seconds)?))
+}
+
+impl SuperTable {
+    /// Asks the server for the super table `database`.`name`, its database's precision included.
+    ///
+    /// # Errors
+    /// [`TdengineError::NoDatabase`] or [`TdengineError::NoSuperTable`] if it does not exist, [`TdengineError::Schema`]
+    /// if it is a normal or child table; what the way to the server gives.
+    pub async fn read(server: &impl Sql, database: &str, name: &str) -> Result<Self, TdengineError> {
+        let precision = Database::read(server, database).await?.precision;
+        let mut stable = Self {
+            database: database.to_owned(),
+            name: name.to_owned(),
+            precision,
+            columns: Vec::new(),
+            composite_key: false,
+            tags: Vec::new(),
+        };
+        let describe = format!("describe {}", stable.qualified_name());
+        let rows = match server.sql(&describe).await {
+            Ok(rows) => rows,
+            Err(TdengineError::Server { code: Code::TABLE_NOT_EXIST | Code::STABLE_NOT_EXIST, .. }) => {
+                return Err(TdengineError::NoSuperTable { name: stable.qualified_name() });
+            }
+            Err(error) => return Err(error),
+        };
+        stable.take_fields(&rows).map_err(|reason| not_understood(&describe, reason))?;
+        if stable.tags.is_empty() || !stable.is_itself(server).await? {
+            let reason = "it is a table, not a super table: name the super table that its rows belong to".to_owned();
+            return Err(TdengineError::Schema { name: stable.qualified_name(), reason });
+        }
+        Ok(stable)
+    }
+
+    /// Takes the fields in from what `describe` answers: name, type, length, note.
+    fn take_fields(&mut self, rows: &Rows) -> Result<(), String> {
+        for row in &rows.rows {
+            let [name, data_type, length, rest @ ..] = row.as_slice() else {
+                return Err("a field has no type".to_owned());
+            };
+            let (Some(name), Some(data_type)) = (text_of(name), text_of(data_type)) else {
+                return Err("a field has no name".to_owned());
+            };
+            let note = rest.first().and_then(text_of).unwrap_or_default();
+            let length = match length {
+                Value::Int(length) => *length,
+                _ => 0,
+            };
+            let sized = matches!(&*data_type, "VARCHAR" | "BINARY" | "NCHAR" | "VARBINARY" | "GEOMETRY");
+            let data_type = if sized { format!("{data_type}({length})") } else { data_type.into_owned() };
+            let field = Field::new(name, data_type.parse()?);
+            if note.contains("TAG") {
+                self.tags.push(field);
+            } else {
+                self.composite_key |= note.contains("COMPOSITE KEY");
+                self.columns.push(field);
+            }
+        }
+        if self.columns.is_empty() { Err("it has no columns".to_owned()) } else { Ok(()) }
+    }
+
+    /// A child table is described with its super table's tags; only the catalogue tells the two apart.
+    async fn is_itself(&self, server: &impl Sql) -> Result<bool, TdengineError> {
+        let literal = |name: &str| {
+            let escaped = escape_string(name.as_bytes()).unwrap_or_default();
+            format!("'{}'", String::from_utf8_lossy(&escaped))
+        };
+        let sql = format!(
+            "select stable_name from information_schema.ins_stables where db_name={} and stable_name={}",
+            literal(&self.database),
+            literal(&self.name)
+        );
+        Ok(!server.sql(&sql).await?.rows.is_empty())
+    }
+}
+
+fn text_of<'v>(value: &'v Value<'static>) -> Option<Cow<'v, str>> {
+    match value {
+        Value::Text(text) => Some(Cow::Borrowed(text)),
+        Value::Bytes(bytes) => Some(String::from_utf8_lossy(bytes)),
+        _ => None,
+    }
+}
+
+fn not_understood(sql: &str, reason: String) -> TdengineError {
+    TdengineError::Protocol { action: sql.to_owned(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_keep_counts() {
+        let days = |days: u64| Some(Duration::from_secs(days * 86_400));
+        assert_eq!(parse_keep("365d,730d,3650d"), days(3650));
+        assert_eq!((parse_keep("5256000m"), parse_keep("240h"), parse_keep("7")), (days(3650), days(10), days(7)));
+        assert_eq!((parse_keep(""), parse_keep("xd")), (None, None));
+    }
+
+    #[test]
+    fn what_is_prepared_is_compared_in_its_own_sizes() {
+        assert!(DataType::Varchar(8).is_bound_as(8, 10) && !DataType::Varchar(8).is_bound_as(8, 12));
+        assert!(DataType::NChar(8).is_bound_as(10, 34) && !DataType::NChar(8).is_bound_as(8, 34));
+        assert!(DataType::Int.is_bound_as(4, 4) && !DataType::Int.is_bound_as(5, 8));
+        assert!(DataType::Json.is_bound_as(15, 16_384));
+        assert!(DataType::Decimal { precision: 10, scale: 2 }.is_bound_as(21, 8));
+    }
+
+    #[test]
+    fn numbers_of_types_lead_back_to_them() {
+        for code in 1..=21 {
+            let data_type = DataType::from_code(code, 5, if code == 17 { 30 } else { 10 }, 2).unwrap();
+            assert_eq!(data_type.code(), if code == 19 { 18 } else { code });
+        }
+        assert_eq!(DataType::from_code(0, 0, 0, 0), None);
     }
 }
