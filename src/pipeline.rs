@@ -107,6 +107,11 @@ impl Watch {
     pub fn snapshot(&self) -> Snapshot {
         (self.0)()
     }
+
+    /// Several pipelines as one: their counters added up.
+    pub fn all(watches: Vec<Watch>) -> Self {
+        Self(Arc::new(move || watches.iter().map(Watch::snapshot).fold(Snapshot::default(), Snapshot::plus)))
+    }
 }
 
 /// A consumer put together and not yet running.

@@ -21,6 +21,15 @@ pub struct PartitionStats {
     pub committed: Option<Offset>,
 }
 
+impl PartitionStats {
+    fn join(&mut self, other: &Self) {
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+        self.consumed += other.consumed;
+        self.committed = self.committed.max(other.committed);
+    }
+}
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
         /// Counters of a running consumer. Each is counted once a batch.
@@ -36,6 +45,22 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: u64,)*
             /// What was read of each partition.
             pub partitions: BTreeMap<TopicPartition, PartitionStats>,
+        }
+
+        impl Snapshot {
+            /// Both together: counters added, partitions joined.
+            pub fn plus(mut self, other: Self) -> Self {
+                $(self.$name += other.$name;)*
+                for (source, stats) in other.partitions {
+                    match self.partitions.get_mut(&source) {
+                        Some(known) => known.join(&stats),
+                        None => {
+                            self.partitions.insert(source, stats);
+                        }
+                    }
+                }
+                self
+            }
         }
 
         impl Stats {
@@ -84,11 +109,7 @@ impl Stats {
         Self::add(&self.consumed, consumed);
         let mut partitions = self.partitions();
         match partitions.get_mut(source) {
-            Some(known) => {
-                known.first = known.first.min(first);
-                known.last = known.last.max(last);
-                known.consumed += consumed;
-            }
+            Some(known) => known.join(&PartitionStats { first, last, consumed, committed: None }),
             None => {
                 partitions.insert(source.clone(), PartitionStats { first, last, consumed, committed: None });
             }

@@ -20,6 +20,8 @@
 //! # Ok::<(), kafka_taos::simulate::SimulatorError>(())
 //! ```
 
+mod compare;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -27,6 +29,8 @@ use rand_xoshiro::SplitMix64;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
 use crate::record::{Cell, DEFAULT_SUPER_TABLE, Record, RecordRef};
+pub use compare::Comparison;
+
 use crate::row::{Precision, Timestamp};
 use crate::tdengine::schema::{DataType, Field, SuperTable};
 

@@ -1,0 +1,208 @@
+//! `kafka-taos consume`: Kafka into TDengine.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use kafka_taos::mapping::DemoRows;
+use kafka_taos::message::{Offset, TopicPartition};
+use kafka_taos::mq::MessageQueue as _;
+use kafka_taos::mq::kafka::{Admin, KafkaQueue, KafkaSubscription};
+use kafka_taos::pipeline::{Pipeline, PipelineSettings, Stop, Watch};
+use kafka_taos::stats::{PartitionStats, Snapshot, line};
+use kafka_taos::tdengine::schema::SuperTable;
+use kafka_taos::tdengine::{Class, ConnectOptions, TaosStore, TdengineError};
+use serde::Serialize;
+
+use super::settings::{CommonArgs, KafkaArgs, QueueArgs, Settings, TdengineArgs};
+use super::signals::Signals;
+use super::{Context, Ended, Failure, every_second};
+
+/// Read records and write them to TDengine, until a signal
+#[derive(Args, Debug)]
+pub(super) struct Consume {
+    /// Stop at the offsets that are the end now
+    #[arg(long)]
+    until_end: bool,
+    /// Super table of the demo record [default: stb]
+    #[arg(long)]
+    stable: Option<String>,
+    #[command(flatten)]
+    kafka: KafkaArgs,
+    #[command(flatten)]
+    tdengine: TdengineArgs,
+    #[command(flatten)]
+    queue: QueueArgs,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// The result of a consumer.
+#[derive(Debug, Serialize)]
+struct Consumed {
+    consumed: u64,
+    rows_written: u64,
+    merged: u64,
+    filtered: u64,
+    dead_lettered: u64,
+    redelivered: u64,
+    batches: u64,
+    retries: u64,
+    seconds: f64,
+    rows_per_second: f64,
+    partitions: BTreeMap<String, PartitionStats>,
+}
+
+impl Consumed {
+    fn of(snapshot: Snapshot, seconds: f64) -> Self {
+        let partitions = snapshot.partitions.into_iter().map(|(source, stats)| (source.to_string(), stats)).collect();
+        Self {
+            consumed: snapshot.consumed,
+            rows_written: snapshot.rows_written,
+            merged: snapshot.merged,
+            filtered: snapshot.filtered,
+            dead_lettered: snapshot.dead_lettered,
+            redelivered: snapshot.redelivered,
+            batches: snapshot.batches,
+            retries: snapshot.retries,
+            seconds,
+            rows_per_second: snapshot.rows_written as f64 / seconds.max(f64::EPSILON),
+            partitions,
+        }
+    }
+}
+
+impl Consume {
+    pub(super) async fn run(self, context: &Context<'_>) -> Result<Ended, Failure> {
+        let settings = context.settings()?;
+        let group = settings.group()?;
+        let signals = Signals::watch()?;
+        let ends = match self.until_end {
+            true => Some(ends(&settings)?),
+            false => None,
+        };
+        let store = store(&settings)?;
+        let schema = tokio::select! {
+            schema = super_table(&store, self.until_end) => schema?,
+            () = signals.first() => return Ok(Ended::Signal(signals.exit_code().unwrap_or(130))),
+        };
+        let queue = KafkaQueue::new(settings.kafka.clone())?;
+        queue.on_connection_lost(|reason| tracing::warn!(reason, "no broker can be reached; trying again"));
+        queue.on_connected(|| tracing::info!("connected to Kafka"));
+        let pipeline = pipeline(&settings, &queue, &group, store, schema, ends)?;
+        let watch = pipeline.watch();
+        let began = Instant::now();
+        let codec = settings.codec;
+        let stop = Stop { graceful: signals.first(), abort: signals.second() };
+        let ended = tokio::select! {
+            ended = pipeline.run(move || DemoRows::new(codec), stop) => ended,
+            () = lines(&watch, context.quiet) => return Err(Failure::failed("the line a second ended")),
+        };
+        let seconds = began.elapsed().as_secs_f64();
+        let snapshot = watch.snapshot();
+        let consumed = Consumed::of(snapshot, seconds);
+        if !context.json {
+            println!(
+                "consumed {} records, wrote {} rows in {seconds:.1} s: {:.0} rows/s; {} redelivered, {} dead letters, {} retries",
+                consumed.consumed, consumed.rows_written, consumed.rows_per_second, consumed.redelivered, consumed.dead_lettered, consumed.retries
+            );
+        }
+        context.print_json(&consumed)?;
+        ended?;
+        Ok(match signals.exit_code() {
+            Some(code) => Ended::Signal(code),
+            None if consumed.dead_lettered > 0 => Ended::DeadLetters,
+            None => Ended::Done,
+        })
+    }
+}
+
+/// Prints a line a second of a running pipeline.
+pub(super) async fn lines(watch: &Watch, quiet: bool) {
+    let mut before = 0;
+    every_second(quiet, |seconds| {
+        let snapshot = watch.snapshot();
+        let partitions: Vec<_> = snapshot.partitions.keys().map(TopicPartition::to_string).collect();
+        let text = line("consumed", snapshot.consumed, before, seconds, &partitions);
+        before = snapshot.consumed;
+        text
+    })
+    .await;
+}
+
+/// Where each partition of the topics ends now.
+pub(super) fn ends(settings: &Settings) -> Result<HashMap<TopicPartition, Offset>, Failure> {
+    let admin = Admin::new(&settings.kafka)?;
+    let mut ends = HashMap::new();
+    for pattern in &settings.topics {
+        let topics = match pattern.starts_with('^') {
+            true => {
+                let regex = regex::Regex::new(pattern).map_err(|error| Failure::usage(format!("--topic {pattern}: {error}")))?;
+                admin.topics(settings.timeout)?.into_iter().filter(|(topic, _)| regex.is_match(topic)).collect()
+            }
+            false => vec![(pattern.clone(), admin.partitions(pattern, settings.timeout)?)],
+        };
+        for (topic, partitions) in topics {
+            for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
+                let source = TopicPartition::new(topic.as_str(), partition);
+                let (_, end) = admin.watermarks(&source, settings.timeout)?;
+                ends.insert(source, end);
+            }
+        }
+    }
+    Ok(ends)
+}
+
+pub(super) fn store(settings: &Settings) -> Result<TaosStore, Failure> {
+    let database = settings.tdengine.database.clone();
+    let database = database.ok_or_else(|| Failure::usage("no database: put it in the URL, ws://USER@HOST:6041/DATABASE"))?;
+    let stable = settings.stable.as_deref().unwrap_or("stb");
+    let options = ConnectOptions { connect_timeout: settings.timeout, ..ConnectOptions::default() };
+    Ok(TaosStore::new(settings.tdengine.clone(), &database, stable, settings.write, options))
+}
+
+/// Reads the super table. A consumer that runs waits for a server that is away, and for a table that is not there yet;
+/// with `at_once` both are failures.
+pub(super) async fn super_table(store: &TaosStore, at_once: bool) -> Result<SuperTable, Failure> {
+    let mut told = String::new();
+    loop {
+        let error = match store.read_schema().await {
+            Ok(schema) => return Ok(schema),
+            Err(error) => error,
+        };
+        let may_come = matches!(error, TdengineError::NoDatabase { .. } | TdengineError::NoSuperTable { .. });
+        if at_once || (!may_come && error.class() == Class::Fatal) {
+            return Err(error.into());
+        }
+        let text = error.to_string();
+        if text != told {
+            tracing::warn!("{text}; waiting for it");
+            told = text;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// A pipeline of `settings` from its topics into `schema`.
+pub(super) fn pipeline(
+    settings: &Settings,
+    queue: &KafkaQueue,
+    group: &str,
+    store: TaosStore,
+    schema: SuperTable,
+    until_end: Option<HashMap<TopicPartition, Offset>>,
+) -> Result<Pipeline<TaosStore, KafkaSubscription>, Failure> {
+    let subscription = queue.queue_subscribe(&settings.topics, group)?;
+    let now_ms = || jiff::Timestamp::now().as_millisecond();
+    let settings = PipelineSettings {
+        workers: settings.workers,
+        queue: settings.queue.clone(),
+        dead_letter: settings.dead_letter.clone(),
+        instance: format!("{}-{}", now_ms(), std::process::id()),
+        commit_interval: Duration::from_millis(500),
+        drain_timeout: settings.kafka.drain_timeout,
+        until_end,
+        now_ms,
+    };
+    Ok(Pipeline::new(settings, subscription, store, schema))
+}

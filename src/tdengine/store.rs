@@ -1,0 +1,217 @@
+//! TDengine as a pipeline's [`Store`]: one super table, one connection a worker.
+
+use std::fmt;
+use std::ops::Range;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+
+use super::dsn::{Dsn, Transport};
+use super::error::TdengineError;
+use super::rest::RestClient;
+use super::schema::SuperTable;
+use super::ws::{BindMode, Connection, Statement};
+use super::{ConnectOptions, Sql as _};
+use crate::block::Block;
+use crate::encode::{sql, stmt2};
+use crate::worker::{Store, Writer};
+
+/// How rows are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WriteMode {
+    /// Binary binds over WebSocket, for servers from 3.3.5.0 on.
+    #[default]
+    Stmt2,
+    /// SQL text over WebSocket.
+    Sql,
+    /// SQL text over HTTP.
+    Rest,
+}
+
+impl WriteMode {
+    /// Whether rows can be written that way to `dsn`.
+    ///
+    /// # Errors
+    /// The contradiction, and what to write instead.
+    pub fn check(self, dsn: &Dsn) -> Result<(), String> {
+        match (self, dsn.transport) {
+            (Self::Stmt2 | Self::Sql, Transport::Rest) => Err(format!(
+                "--write {self} goes over WebSocket, but the URL begins with http: write ws:// in the URL, or --write rest"
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl FromStr for WriteMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "stmt2" => Ok(Self::Stmt2),
+            "sql" => Ok(Self::Sql),
+            "rest" => Ok(Self::Rest),
+            _ => Err(format!("{text:?} is none of stmt2, sql, rest")),
+        }
+    }
+}
+
+impl fmt::Display for WriteMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stmt2 => "stmt2",
+            Self::Sql => "sql",
+            Self::Rest => "rest",
+        })
+    }
+}
+
+/// A bind is cut at this many bytes; larger ones were seen to go through, and bring nothing.
+const MAX_FRAME_BYTES: usize = 8 << 20;
+
+/// A super table of a TDengine.
+#[derive(Clone, Debug)]
+pub struct TaosStore {
+    dsn: Dsn,
+    database: String,
+    stable: String,
+    mode: WriteMode,
+    options: ConnectOptions,
+    /// The host that the next connection tries first, so that several share them.
+    next_host: Arc<AtomicUsize>,
+}
+
+impl TaosStore {
+    /// The super table `stable` of `database`. Nothing is connected yet.
+    pub fn new(dsn: Dsn, database: &str, stable: &str, mode: WriteMode, options: ConnectOptions) -> Self {
+        let (database, stable) = (database.to_owned(), stable.to_owned());
+        Self { dsn, database, stable, mode, options, next_host: Arc::default() }
+    }
+
+    /// Reads the super table, over a connection of its own.
+    ///
+    /// # Errors
+    /// As [`SuperTable::read`] and [`Connection::connect`] have.
+    pub async fn read_schema(&self) -> Result<SuperTable, TdengineError> {
+        self.writer().read_schema().await
+    }
+}
+
+impl Store for TaosStore {
+    type Writer = TaosWriter;
+
+    fn writer(&self) -> TaosWriter {
+        TaosWriter { store: self.clone(), link: None }
+    }
+
+    fn encode(&self, block: &Block, rows: &[u32], payload: &mut Vec<u8>) -> Result<(), (u32, String)> {
+        match self.mode {
+            WriteMode::Stmt2 => {
+                stmt2::bind_frame(payload, block, rows, true);
+                Ok(())
+            }
+            WriteMode::Sql | WriteMode::Rest => sql::block_statement(block, rows, payload),
+        }
+    }
+
+    fn cut(&self, block: &Block, rows: &[u32]) -> Vec<Range<usize>> {
+        let parts = match self.mode {
+            WriteMode::Stmt2 => stmt2::split(block, rows, MAX_FRAME_BYTES),
+            WriteMode::Sql | WriteMode::Rest => sql::split(block, rows, sql::MAX_STATEMENT_BYTES),
+        };
+        let mut start = 0;
+        let ranges = parts.into_iter().map(|part| {
+            let range = start..start + part.len();
+            start = range.end;
+            range
+        });
+        ranges.collect()
+    }
+}
+
+#[derive(Debug)]
+enum Link {
+    WebSocket { connection: Connection, prepared: Option<(Arc<SuperTable>, Statement)> },
+    Rest(RestClient),
+}
+
+/// Writes rows of one super table; connects when it first needs to, and after every [`Writer::reconnect`].
+#[derive(Debug)]
+pub struct TaosWriter {
+    store: TaosStore,
+    link: Option<Link>,
+}
+
+impl TaosWriter {
+    async fn link(&mut self) -> Result<&mut Link, TdengineError> {
+        let TaosStore { dsn, mode, options, next_host, .. } = &self.store;
+        match &mut self.link {
+            Some(Link::WebSocket { connection, .. }) if connection.is_closed() => self.link = None,
+            _ => {}
+        }
+        let made = match self.link.take() {
+            Some(link) => link,
+            None if *mode == WriteMode::Rest || dsn.transport == Transport::Rest => Link::Rest(RestClient::new(dsn, None, options)?),
+            None => {
+                let first_host = next_host.fetch_add(1, Ordering::Relaxed);
+                Link::WebSocket { connection: Connection::connect(dsn, None, first_host, options).await?, prepared: None }
+            }
+        };
+        Ok(self.link.insert(made))
+    }
+}
+
+impl Writer for TaosWriter {
+    async fn read_schema(&mut self) -> Result<SuperTable, TdengineError> {
+        let (database, stable) = (self.store.database.clone(), self.store.stable.clone());
+        match self.link().await? {
+            Link::WebSocket { connection, prepared } => {
+                // Prepared for the table as it was.
+                *prepared = None;
+                SuperTable::read(connection, &database, &stable).await
+            }
+            Link::Rest(client) => SuperTable::read(client, &database, &stable).await,
+        }
+    }
+
+    async fn write(&mut self, schema: &Arc<SuperTable>, payload: &mut Vec<u8>) -> Result<(), TdengineError> {
+        let mode = self.store.mode;
+        match self.link().await? {
+            Link::WebSocket { connection, prepared } if mode == WriteMode::Stmt2 => {
+                if !prepared.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, schema)) {
+                    let statement = connection.prepare_insert(schema, true, BindMode::Many).await?;
+                    *prepared = Some((schema.clone(), statement));
+                }
+                let Some((_, statement)) = prepared else { return Ok(()) };
+                let frame = Bytes::from(std::mem::take(payload));
+                let written = statement.insert(frame.clone()).await;
+                // The buffer comes back, for another try or for the next batch; copied only if it is still being sent.
+                *payload = frame.into();
+                written.map(drop)
+            }
+            Link::WebSocket { connection, .. } => connection.sql(&String::from_utf8_lossy(payload)).await.map(drop),
+            Link::Rest(client) => client.sql(&String::from_utf8_lossy(payload)).await.map(drop),
+        }
+    }
+
+    fn reconnect(&mut self) {
+        self.link = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stmt2_over_http_is_a_contradiction() {
+        let dsn = |text: &str| text.parse::<Dsn>().unwrap();
+        assert!(WriteMode::Stmt2.check(&dsn("http://root@h:6041/db")).unwrap_err().contains("--write rest"));
+        for mode in [WriteMode::Stmt2, WriteMode::Sql, WriteMode::Rest] {
+            assert_eq!(mode.check(&dsn("ws://root@h:6041/db")), Ok(()));
+            assert_eq!(mode.to_string().parse(), Ok(mode));
+        }
+    }
+}
