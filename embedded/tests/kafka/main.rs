@@ -1,0 +1,4 @@
+//! The embedded broker as librdkafka sees it.
+
+mod groups;
+mod support;
