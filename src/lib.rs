@@ -11,6 +11,7 @@
 
 pub mod message;
 pub mod mq;
+pub mod queue;
 pub mod codec;
 pub mod record;
 pub mod simulate;
@@ -19,6 +20,9 @@ pub mod row;
 pub mod block;
 pub mod encode;
 pub mod tdengine;
+pub mod worker;
+pub mod ack;
 pub mod dead_letter;
+pub mod pipeline;
 pub mod stats;
 pub mod config;

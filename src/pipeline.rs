@@ -84,7 +84,9 @@ fn list(uncommitted: &[(TopicPartition, Offset, u64)]) -> String {
     match uncommitted {
         [] => "nothing".to_owned(),
         some => {
-            let one = |(source, offset, count): &(TopicPartition, Offset, u64)| format!("{source} {count} from offset {offset}");
+            let one = |(source, offset, count): &(TopicPartition, Offset, u64)| {
+                format!("{source} {count} from offset {offset}")
+            };
             some.iter().map(one).collect::<Vec<_>>().join(", ")
         }
     }
@@ -352,7 +354,9 @@ impl<S: Store, C: Control> Intake<S, C> {
         tokio::spawn(async move {
             for batches in batches {
                 if timeout_at(deadline, batches.settled()).await.is_err() {
-                    tracing::warn!("revoked partitions are let go with writes unanswered; their rows are written again");
+                    tracing::warn!(
+                        "revoked partitions are let go with writes unanswered; their rows are written again"
+                    );
                     break;
                 }
             }
@@ -381,7 +385,8 @@ impl<S: Store, C: Control> Intake<S, C> {
             }
             let Some(owned) = self.owned.get_mut(&source) else { continue };
             let (first, last) = (run[0].offset, run[run.len() - 1].offset);
-            let redelivered = self.shared.progress().acks.deliver(&source, owned.epoch, run.iter().map(|message| message.offset));
+            let redelivered =
+                self.shared.progress().acks.deliver(&source, owned.epoch, run.iter().map(|message| message.offset));
             Stats::add(&self.shared.stats.redelivered, redelivered);
             self.shared.stats.read(&source, first, last, run.len() as u64);
             owned.position = last + 1;

@@ -119,7 +119,12 @@ fn send(producer: &Producer, topic: &str, mut message: Outgoing) -> Result<(), F
     }
 }
 
-async fn consume(settings: &Settings, from_beginning: bool, max: Option<u64>, separator: Option<String>) -> Result<Ended, Failure> {
+async fn consume(
+    settings: &Settings,
+    from_beginning: bool,
+    max: Option<u64>,
+    separator: Option<String>,
+) -> Result<Ended, Failure> {
     let admin = Admin::new(&settings.kafka)?;
     for topic in settings.topics.iter().filter(|topic| !topic.starts_with('^')) {
         admin.partitions(topic, settings.timeout)?;

@@ -104,7 +104,12 @@ impl Consume {
         if !context.json {
             println!(
                 "consumed {} records, wrote {} rows in {seconds:.1} s: {:.0} rows/s; {} redelivered, {} dead letters, {} retries",
-                consumed.consumed, consumed.rows_written, consumed.rows_per_second, consumed.redelivered, consumed.dead_lettered, consumed.retries
+                consumed.consumed,
+                consumed.rows_written,
+                consumed.rows_per_second,
+                consumed.redelivered,
+                consumed.dead_lettered,
+                consumed.retries
             );
         }
         context.print_json(&consumed)?;
@@ -137,7 +142,8 @@ pub(super) fn ends(settings: &Settings) -> Result<HashMap<TopicPartition, Offset
     for pattern in &settings.topics {
         let topics = match pattern.starts_with('^') {
             true => {
-                let regex = regex::Regex::new(pattern).map_err(|error| Failure::usage(format!("--topic {pattern}: {error}")))?;
+                let regex = regex::Regex::new(pattern)
+                    .map_err(|error| Failure::usage(format!("--topic {pattern}: {error}")))?;
                 admin.topics(settings.timeout)?.into_iter().filter(|(topic, _)| regex.is_match(topic)).collect()
             }
             false => vec![(pattern.clone(), admin.partitions(pattern, settings.timeout)?)],
@@ -155,7 +161,8 @@ pub(super) fn ends(settings: &Settings) -> Result<HashMap<TopicPartition, Offset
 
 pub(super) fn store(settings: &Settings) -> Result<TaosStore, Failure> {
     let database = settings.tdengine.database.clone();
-    let database = database.ok_or_else(|| Failure::usage("no database: put it in the URL, ws://USER@HOST:6041/DATABASE"))?;
+    let database =
+        database.ok_or_else(|| Failure::usage("no database: put it in the URL, ws://USER@HOST:6041/DATABASE"))?;
     let stable = settings.stable.as_deref().unwrap_or("stb");
     let options = ConnectOptions { connect_timeout: settings.timeout, ..ConnectOptions::default() };
     Ok(TaosStore::new(settings.tdengine.clone(), &database, stable, settings.write, options))

@@ -90,7 +90,8 @@ impl Demo {
         };
         if let Some(endpoint) = &endpoint {
             let url = format!("ws://root:taosdata@{}/demo", endpoint.address());
-            settings.tdengine = url.parse().map_err(|error: kafka_taos::tdengine::dsn::DsnError| Failure::failed(error.to_string()))?;
+            settings.tdengine =
+                url.parse().map_err(|error: kafka_taos::tdengine::dsn::DsnError| Failure::failed(error.to_string()))?;
         }
         let simulator = self.simulator.simulator(&settings)?;
         settings.tdengine.database = Some(simulator.database.clone());
@@ -207,7 +208,8 @@ async fn until_committed(
         }
         if since.elapsed() > STUCK_AFTER {
             return Err(Failure::failed(format!(
-                "no row was written for {STUCK_AFTER:?}, after {} of {}", snapshot.rows_written, produced.produced
+                "no row was written for {STUCK_AFTER:?}, after {} of {}",
+                snapshot.rows_written, produced.produced
             )));
         }
         tokio::select! {

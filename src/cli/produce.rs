@@ -48,7 +48,7 @@ pub(super) struct Produced {
     bytes: u64,
     seconds: f64,
     records_per_second: f64,
-    partitions: BTreeMap<i32, u64>,
+    pub(super) partitions: BTreeMap<i32, u64>,
 }
 
 impl Produce {
@@ -98,7 +98,11 @@ impl Sql for Server {
 }
 
 /// Makes database and super table if they are not there; one that is there must be able to take the records.
-pub(super) async fn make_super_table(settings: &Settings, simulator: &Simulator, reset: bool) -> Result<SuperTable, Failure> {
+pub(super) async fn make_super_table(
+    settings: &Settings,
+    simulator: &Simulator,
+    reset: bool,
+) -> Result<SuperTable, Failure> {
     let server = Server::connect(&settings.tdengine, settings.timeout).await?;
     let name = kafka_taos::encode::escape::quote_identifier(&simulator.database);
     server.sql(&format!("create database if not exists {name}")).await?;
@@ -109,11 +113,14 @@ pub(super) async fn make_super_table(settings: &Settings, simulator: &Simulator,
     }
     server.sql(&wanted.create_statement()).await?;
     let there = SuperTable::read(&server, &simulator.database, &simulator.super_table).await?;
-    let fits = |wanted: &kafka_taos::tdengine::schema::Field| there.columns.contains(wanted) || there.tags.contains(wanted);
+    let fits =
+        |wanted: &kafka_taos::tdengine::schema::Field| there.columns.contains(wanted) || there.tags.contains(wanted);
     if let Some(missing) = wanted.columns.iter().chain(&wanted.tags).find(|field| !fits(field)) {
         return Err(Failure::failed(format!(
             "{} is there already and has no {} {}: use another --stable, or drop it with --reset",
-            wanted.qualified_name(), missing.name, missing.data_type
+            wanted.qualified_name(),
+            missing.name,
+            missing.data_type
         )));
     }
     Ok(there)
@@ -193,7 +200,8 @@ impl Running {
             let error = delivered.last_error.unwrap_or_default();
             return Err(Failure::failed(format!(
                 "{} of {} records were not delivered: {error}; is the broker up?",
-                delivered.failed, delivered.failed + delivered.partitions.values().sum::<u64>()
+                delivered.failed,
+                delivered.failed + delivered.partitions.values().sum::<u64>()
             )));
         }
         let produced = delivered.total();
@@ -230,7 +238,9 @@ impl Generating {
             if let Some(rate) = self.rate {
                 let due = Duration::from_secs_f64(index as f64 / rate as f64);
                 // Short waits are saved up: a thread cannot sleep for microseconds.
-                while let Some(early) = due.checked_sub(began.elapsed()).filter(|early| *early > Duration::from_millis(2)) {
+                while let Some(early) =
+                    due.checked_sub(began.elapsed()).filter(|early| *early > Duration::from_millis(2))
+                {
                     if self.stop.load(Ordering::Relaxed) {
                         return Ok(());
                     }

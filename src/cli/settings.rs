@@ -194,7 +194,15 @@ struct Layers<'a> {
 
 impl Layers<'_> {
     fn all(&mut self, file: FileConfig) -> Result<Settings, Failure> {
-        let FileConfig { kafka: in_kafka, format, tdengine: in_tdengine, queue: in_queue, dead_letter, workers, timeout } = file;
+        let FileConfig {
+            kafka: in_kafka,
+            format,
+            tdengine: in_tdengine,
+            queue: in_queue,
+            dead_letter,
+            workers,
+            timeout,
+        } = file;
         let default = KafkaSettings::default();
 
         let brokers_in_file = in_kafka.brokers.map(|brokers| brokers.into_vec().join(","));
@@ -205,7 +213,8 @@ impl Layers<'_> {
         let offset_in_file = self.parsed("kafka.offset", in_kafka.offset.map(|offset| offset.to_string()))?;
         let start = self.pick("offset", "offset", offset_in_file, StartOffset::default());
         let in_file = self.parsed_by("kafka.session_timeout", in_kafka.session_timeout, duration)?;
-        let session_timeout = self.pick_shown("session-timeout", "session_timeout", in_file, default.session_timeout, human);
+        let session_timeout =
+            self.pick_shown("session-timeout", "session_timeout", in_file, default.session_timeout, human);
 
         let mechanism = self.pick_optional("sasl-mechanism", "sasl_mechanism", in_kafka.sasl_mechanism);
         let user = self.pick_optional("user", "user", in_kafka.user);
@@ -231,33 +240,43 @@ impl Layers<'_> {
         let key = self.pick_path("tls-key", "tls_key", in_kafka.tls_key);
         let tls_enabled = env("KAFKA_TLS_ENABLE").map(|text| truth("KAFKA_TLS_ENABLE", &text)).transpose()?;
         if certificate.is_some() != key.is_some() {
-            return Err(Failure::usage("a client certificate and its key belong together: give both --tls-cert and --tls-key"));
+            return Err(Failure::usage(
+                "a client certificate and its key belong together: give both --tls-cert and --tls-key",
+            ));
         }
         let wants_tls = tls_enabled.unwrap_or(ca.is_some() || certificate.is_some());
         let tls = wants_tls.then_some(Tls { ca, certificate, key });
-        let properties_in_file: Vec<_> = in_kafka.properties.into_iter().map(|(key, value)| (key, value.to_string())).collect();
-        let from_flags = self.pick_many("kafka", "property", Some(properties_in_file.clone()), Vec::new(), |(key, value)| {
-            // A property may carry a secret, whatever its name.
-            if key.contains("password") || key.contains("secret") || key.contains("token") { format!("{key}=***") } else { format!("{key}={value}") }
-        });
+        let properties_in_file: Vec<_> =
+            in_kafka.properties.into_iter().map(|(key, value)| (key, value.to_string())).collect();
+        let from_flags =
+            self.pick_many("kafka", "property", Some(properties_in_file.clone()), Vec::new(), |(key, value)| {
+                // A property may carry a secret, whatever its name.
+                if key.contains("password") || key.contains("secret") || key.contains("token") {
+                    format!("{key}=***")
+                } else {
+                    format!("{key}={value}")
+                }
+            });
         // Flags win per property, not as a whole.
         let properties = properties_in_file.into_iter().chain(from_flags).collect();
         if env("KAFKA_VERSION").is_some() {
             tracing::warn!("KAFKA_VERSION is ignored: the protocol's version is negotiated with the broker");
         }
-        let kafka = KafkaSettings { brokers, sasl, tls, start, session_timeout, properties, ..KafkaSettings::default() };
+        let kafka =
+            KafkaSettings { brokers, sasl, tls, start, session_timeout, properties, ..KafkaSettings::default() };
 
         let url_in_file = self.parsed("tdengine.url", in_tdengine.url)?;
-        let dsn_default = "ws://root:taosdata@localhost:6041/test".parse::<Dsn>().map_err(|e| Failure::failed(e.to_string()))?;
+        let dsn_default =
+            "ws://root:taosdata@localhost:6041/test".parse::<Dsn>().map_err(|e| Failure::failed(e.to_string()))?;
         if std::env::args().any(|argument| argument == "--taosuri" || argument.starts_with("--taosuri=")) {
             tracing::warn!("--taosuri is an old name: write --tdengine ws://USER@HOST:6041/DB");
         }
         let mut tdengine = self.pick("tdengine", "tdengine", url_in_file, dsn_default);
         if let Some(user) = env("TDENGINE_USER").or(in_tdengine.user) {
-            tdengine = tdengine.with_user(user);
+            tdengine = tdengine.with_user(Some(&user));
         }
         if let Some(password) = self.tdengine_password(in_tdengine.password_file)? {
-            tdengine = tdengine.with_password(password);
+            tdengine = tdengine.with_password(Some(password.expose()));
         }
         let write_in_file = self.parsed("tdengine.write", in_tdengine.write)?;
         let write = self.pick("write", "write", write_in_file, WriteMode::Stmt2);
@@ -275,24 +294,47 @@ impl Layers<'_> {
         let kafka = KafkaSettings { request_timeout: timeout, ..kafka };
 
         let shown = std::mem::take(&mut self.shown);
-        Ok(Settings { kafka, topics, group, tdengine, stable, write, workers, queue, dead_letter, codec, timeout, shown })
+        Ok(Settings {
+            kafka,
+            topics,
+            group,
+            tdengine,
+            stable,
+            write,
+            workers,
+            queue,
+            dead_letter,
+            codec,
+            timeout,
+            shown,
+        })
     }
 
     fn queue(&mut self, file: kafka_taos::config::file::Queue) -> Result<QueueSettings, Failure> {
         let default = QueueSettings::default();
         let max_bytes_in_file = self.parsed_by("queue.max_bytes", file.max_bytes.map(|b| b.to_string()), bytes)?;
-        let batch_bytes_in_file = self.parsed_by("queue.batch_max_bytes", file.batch_max_bytes.map(|b| b.to_string()), bytes)?;
+        let batch_bytes_in_file =
+            self.parsed_by("queue.batch_max_bytes", file.batch_max_bytes.map(|b| b.to_string()), bytes)?;
         let linger_in_file = self.parsed_by("queue.linger", file.linger, duration)?;
         let max_queue_items = self.pick("queue-max-size", "queue_max_size", file.max_size, default.max_queue_items);
-        let max_queue_bytes = self.pick("queue-max-bytes", "queue_max_bytes", max_bytes_in_file, default.max_queue_bytes);
-        let max_batch_items = self.pick("batch-max-size", "batch_max_size", file.batch_max_size, default.max_batch_items);
+        let max_queue_bytes =
+            self.pick("queue-max-bytes", "queue_max_bytes", max_bytes_in_file, default.max_queue_bytes);
+        let max_batch_items =
+            self.pick("batch-max-size", "batch_max_size", file.batch_max_size, default.max_batch_items);
         // A small maximum alone is no contradiction: the minimum that nobody set goes along.
         let min_default = default.min_batch_items.min(max_batch_items);
         let min_batch_items = self.pick("batch-min-size", "batch_min_size", file.batch_min_size, min_default);
-        let max_batch_bytes = self.pick("batch-max-bytes", "batch_max_bytes", batch_bytes_in_file, default.max_batch_bytes);
+        let max_batch_bytes =
+            self.pick("batch-max-bytes", "batch_max_bytes", batch_bytes_in_file, default.max_batch_bytes);
         let linger = self.pick_shown("linger", "linger", linger_in_file, default.linger, human);
-        let settings =
-            QueueSettings { max_queue_items, max_queue_bytes, max_batch_items, min_batch_items, max_batch_bytes, linger };
+        let settings = QueueSettings {
+            max_queue_items,
+            max_queue_bytes,
+            max_batch_items,
+            min_batch_items,
+            max_batch_bytes,
+            linger,
+        };
         settings.check().map_err(|error| Failure::usage(error.to_string()))?;
         Ok(settings)
     }
@@ -305,14 +347,26 @@ impl Layers<'_> {
         self.parsed_by(key, text, |text| text.parse::<T>().map_err(|error| error.to_string()))
     }
 
-    fn parsed_by<T>(&self, key: &str, text: Option<String>, read: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, Failure> {
+    fn parsed_by<T>(
+        &self,
+        key: &str,
+        text: Option<String>,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, Failure> {
         let read = |text: String| {
-            read(&text).map_err(|error| Failure::usage(format!("configuration {}: {key}: {error}", self.path.display())))
+            read(&text)
+                .map_err(|error| Failure::usage(format!("configuration {}: {key}: {error}", self.path.display())))
         };
         text.map(read).transpose()
     }
 
-    fn pick<T: Clone + Display + Send + Sync + 'static>(&mut self, setting: &'static str, id: &str, file: Option<T>, default: T) -> T {
+    fn pick<T: Clone + Display + Send + Sync + 'static>(
+        &mut self,
+        setting: &'static str,
+        id: &str,
+        file: Option<T>,
+        default: T,
+    ) -> T {
         self.pick_shown(setting, id, file, default, T::to_string)
     }
 

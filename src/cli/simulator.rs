@@ -49,8 +49,9 @@ fn start(text: &str) -> Result<Timestamp, String> {
     if let Some(millis) = text.strip_prefix('@').and_then(|millis| millis.parse().ok()) {
         return Ok(Timestamp::from_millis(millis));
     }
-    let time: jiff::Timestamp =
-        text.parse().map_err(|_| format!("{text:?} is neither @MILLISECONDS nor a time such as 2026-01-31T08:00:00Z"))?;
+    let time: jiff::Timestamp = text
+        .parse()
+        .map_err(|_| format!("{text:?} is neither @MILLISECONDS nor a time such as 2026-01-31T08:00:00Z"))?;
     Ok(Timestamp::from_millis(time.as_millisecond()))
 }
 
@@ -58,7 +59,8 @@ impl SimulatorArgs {
     pub(super) fn simulator(&self, settings: &Settings) -> Result<Simulator, Failure> {
         let now = Timestamp::from_millis(jiff::Timestamp::now().as_millisecond());
         let database = self.database.clone().or(settings.tdengine.database.clone());
-        let database = database.ok_or_else(|| Failure::usage("no database: give --database NAME, or one in the URL"))?;
+        let database =
+            database.ok_or_else(|| Failure::usage("no database: give --database NAME, or one in the URL"))?;
         let simulator = Simulator {
             database,
             super_table: self.stable.clone(),

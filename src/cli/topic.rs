@@ -86,14 +86,19 @@ impl Topic {
             Action::Create { partitions, replication_factor, topic_config, .. } => {
                 let topic = settings.one_topic()?;
                 admin.create(topic, partitions, replication_factor, &topic_config, timeout).await?;
-                done(context, &format!("created topic {topic} with {partitions} partitions"), json!({"created": topic, "partitions": partitions}))?;
+                done(
+                    context,
+                    &format!("created topic {topic} with {partitions} partitions"),
+                    json!({"created": topic, "partitions": partitions}),
+                )?;
             }
             Action::List { .. } => {
                 let topics = admin.topics(timeout)?;
                 if !context.json {
                     topics.iter().for_each(|(topic, _)| println!("{topic}"));
                 }
-                let listed: Vec<_> = topics.into_iter().map(|(topic, partitions)| Listed { topic, partitions }).collect();
+                let listed: Vec<_> =
+                    topics.into_iter().map(|(topic, partitions)| Listed { topic, partitions }).collect();
                 context.print_json(&listed)?;
             }
             Action::Describe { .. } => {
@@ -138,7 +143,12 @@ fn done(context: &Context<'_>, text: &str, result: serde_json::Value) -> Result<
 
 fn print(info: &kafka_taos::mq::kafka::TopicInfo) {
     let config: Vec<_> = info.config.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    println!("topic {}, {} partitions, settings: {}", info.topic, info.partitions.len(), if config.is_empty() { "defaults".into() } else { config.join(" ") });
+    println!(
+        "topic {}, {} partitions, settings: {}",
+        info.topic,
+        info.partitions.len(),
+        if config.is_empty() { "defaults".into() } else { config.join(" ") }
+    );
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["partition", "leader", "replicas", "in sync", "first", "end"]);
     let brokers = |ids: &[i32]| ids.iter().map(i32::to_string).collect::<Vec<_>>().join(",");

@@ -102,16 +102,21 @@ impl Simulator {
                     next += 1;
                 }
                 if next == self.records || key(next) != stored.in_units(precision) {
-                    comparison.note(comparison.duplicated, || format!("table {device}: a row at {stored:?} that nobody generated"));
+                    comparison.note(comparison.duplicated, || {
+                        format!("table {device}: a row at {stored:?} that nobody generated")
+                    });
                     comparison.duplicated += 1;
                     continue;
                 }
                 let record = self.record_in(&mut text, table, next);
-                let differs = record.cols.iter().enumerate().position(|(column, cell)| {
-                    !same(&block.value(row, column + 1, precision), &cell.into())
-                });
+                let differs = record
+                    .cols
+                    .iter()
+                    .enumerate()
+                    .position(|(column, cell)| !same(&block.value(row, column + 1, precision), &cell.into()));
                 if let Some(column) = differs {
-                    comparison.note(comparison.wrong, || format!("table {device}: record {next} differs in col{column}"));
+                    comparison
+                        .note(comparison.wrong, || format!("table {device}: record {next} differs in col{column}"));
                     comparison.wrong += 1;
                 }
                 next += 1;

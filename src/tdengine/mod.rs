@@ -15,6 +15,7 @@ pub mod raw_block;
 pub mod rest;
 pub mod rows;
 pub mod schema;
+mod store;
 pub mod ws;
 
 use std::future::Future;
@@ -24,6 +25,7 @@ pub use dsn::{Dsn, Transport};
 pub use error::{Class, Code, TdengineError};
 pub use rest::RestClient;
 pub use rows::Rows;
+pub use store::{TaosStore, TaosWriter, WriteMode};
 pub use ws::{BindMode, Connection, Query, Statement};
 
 /// How long things may take.

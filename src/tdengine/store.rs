@@ -1,7 +1,6 @@
 //! TDengine as a pipeline's [`Store`]: one super table, one connection a worker.
 
 use std::fmt;
-use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,14 +8,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 
 use super::dsn::{Dsn, Transport};
-use super::error::TdengineError;
+use super::error::{Code, TdengineError};
 use super::rest::RestClient;
 use super::schema::SuperTable;
 use super::ws::{BindMode, Connection, Statement};
 use super::{ConnectOptions, Sql as _};
 use crate::block::Block;
 use crate::encode::{sql, stmt2};
-use crate::worker::{Store, Writer};
+use crate::worker::{Part, Store, Writer};
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,28 +105,31 @@ impl Store for TaosStore {
         TaosWriter { store: self.clone(), link: None }
     }
 
-    fn encode(&self, block: &Block, rows: &[u32], payload: &mut Vec<u8>) -> Result<(), (u32, String)> {
+    fn encode(
+        &self,
+        block: &Block,
+        rows: &[u32],
+        spare: &mut Vec<Vec<u8>>,
+        parts: &mut Vec<Part>,
+    ) -> Vec<(u32, String)> {
         match self.mode {
             WriteMode::Stmt2 => {
-                stmt2::bind_frame(payload, block, rows, true);
-                Ok(())
+                for rows in stmt2::split(block, rows, MAX_FRAME_BYTES) {
+                    let mut payload = spare.pop().unwrap_or_default();
+                    stmt2::bind_frame(&mut payload, block, rows, true);
+                    parts.push(Part { rows: rows.to_vec(), payload });
+                }
+                Vec::new()
             }
-            WriteMode::Sql | WriteMode::Rest => sql::block_statement(block, rows, payload),
+            WriteMode::Sql | WriteMode::Rest => {
+                let mut statements = Vec::new();
+                let faults = sql::block_statements(block, rows, sql::MAX_STATEMENT_BYTES, &mut statements);
+                parts.extend(
+                    statements.into_iter().map(|statement| Part { rows: statement.rows, payload: statement.sql }),
+                );
+                faults.into_iter().map(|(row, fault)| (row, fault.to_string())).collect()
+            }
         }
-    }
-
-    fn cut(&self, block: &Block, rows: &[u32]) -> Vec<Range<usize>> {
-        let parts = match self.mode {
-            WriteMode::Stmt2 => stmt2::split(block, rows, MAX_FRAME_BYTES),
-            WriteMode::Sql | WriteMode::Rest => sql::split(block, rows, sql::MAX_STATEMENT_BYTES),
-        };
-        let mut start = 0;
-        let ranges = parts.into_iter().map(|part| {
-            let range = start..start + part.len();
-            start = range.end;
-            range
-        });
-        ranges.collect()
     }
 }
 
@@ -153,14 +155,28 @@ impl TaosWriter {
         }
         let made = match self.link.take() {
             Some(link) => link,
-            None if *mode == WriteMode::Rest || dsn.transport == Transport::Rest => Link::Rest(RestClient::new(dsn, None, options)?),
+            None if *mode == WriteMode::Rest || dsn.transport == Transport::Rest => {
+                Link::Rest(RestClient::new(dsn, None, options)?)
+            }
             None => {
                 let first_host = next_host.fetch_add(1, Ordering::Relaxed);
-                Link::WebSocket { connection: Connection::connect(dsn, None, first_host, options).await?, prepared: None }
+                Link::WebSocket {
+                    connection: Connection::connect(dsn, None, first_host, options).await?,
+                    prepared: None,
+                }
             }
         };
         Ok(self.link.insert(made))
     }
+}
+
+/// A VARCHAR may hold any bytes, a statement of ours only text. The server's code for such text makes it the row's fault.
+fn text(payload: &[u8]) -> Result<&str, TdengineError> {
+    std::str::from_utf8(payload).map_err(|error| TdengineError::Server {
+        code: Code::new(0x0216),
+        message: format!("a value is not UTF-8 ({error}); only --write stmt2 takes it"),
+        action: "insert".to_owned(),
+    })
 }
 
 impl Writer for TaosWriter {
@@ -191,8 +207,8 @@ impl Writer for TaosWriter {
                 *payload = frame.into();
                 written.map(drop)
             }
-            Link::WebSocket { connection, .. } => connection.sql(&String::from_utf8_lossy(payload)).await.map(drop),
-            Link::Rest(client) => client.sql(&String::from_utf8_lossy(payload)).await.map(drop),
+            Link::WebSocket { connection, .. } => connection.sql(text(payload)?).await.map(drop),
+            Link::Rest(client) => client.sql(text(payload)?).await.map(drop),
         }
     }
 

@@ -108,7 +108,10 @@ mod tests {
     #[test]
     fn what_does_not_heal_ends() {
         let worn = Tries { schema_read: 4, reinit: 2, unknown: 6 };
-        assert_eq!((after(Class::StaleSchema, 8), decide(Class::StaleSchema, worn, 8)), (Action::ReadSchema, Action::Split));
+        assert_eq!(
+            (after(Class::StaleSchema, 8), decide(Class::StaleSchema, worn, 8)),
+            (Action::ReadSchema, Action::Split)
+        );
         assert_eq!((after(Class::ReInit, 8), decide(Class::ReInit, worn, 8)), (Action::Retry, Action::Stop));
         assert_eq!((after(Class::Unknown, 8), decide(Class::Unknown, worn, 8)), (Action::Retry, Action::Stop));
         assert_eq!(after(Class::Fatal, 8), Action::Stop);

@@ -51,14 +51,24 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// A writer, not yet connected.
     fn writer(&self) -> Self::Writer;
 
-    /// Encodes `rows` of `block` into `payload`, which is empty, for [`Writer::write`].
-    ///
-    /// # Errors
-    /// The row that cannot be encoded, and why.
-    fn encode(&self, block: &Block, rows: &[u32], payload: &mut Vec<u8>) -> Result<(), (u32, String)>;
+    /// Appends to `parts` the writes that `rows` of `block` (in the order they are written) come to, in buffers out of
+    /// `spare` while there are any. Returns the rows that cannot be encoded, and why; they are in no part.
+    fn encode(
+        &self,
+        block: &Block,
+        rows: &[u32],
+        spare: &mut Vec<Vec<u8>>,
+        parts: &mut Vec<Part>,
+    ) -> Vec<(u32, String)>;
+}
 
-    /// Cuts rows, in the order they are written, into what one write takes.
-    fn cut(&self, block: &Block, rows: &[u32]) -> Vec<std::ops::Range<usize>>;
+/// What is written at once.
+#[derive(Debug)]
+pub struct Part {
+    /// Rows of the block, in the order they are written.
+    pub rows: Vec<u32>,
+    /// They, encoded.
+    pub payload: Vec<u8>,
 }
 
 /// One way into the database: a connection that comes about when it is needed.
@@ -66,7 +76,7 @@ pub trait Writer: Send + 'static {
     /// Reads the super table that the rows are for.
     fn read_schema(&mut self) -> impl Future<Output = Result<SuperTable, TdengineError>> + Send;
 
-    /// Writes what [`Store::encode`] made of rows for `schema`. `Ok` means that the server answered with code 0.
+    /// Writes the payload that [`Store::encode`] made of rows for `schema`. `Ok` means that the server answered with code 0.
     fn write(
         &mut self,
         schema: &Arc<SuperTable>,
@@ -163,13 +173,6 @@ struct Batch {
     faults: Vec<Fault>,
 }
 
-struct Part {
-    /// Rows of the block, in the order they are written.
-    rows: Vec<u32>,
-    /// They, encoded.
-    payload: Vec<u8>,
-}
-
 struct Fault {
     origin: u32,
     reason: String,
@@ -196,7 +199,8 @@ impl Worker {
     ) -> Result<(), WorkerError> {
         let (ready, batches) = mpsc::channel(1);
         let preparer = prepare::Preparer::new(shared.clone(), rows());
-        let writer = write::BatchWriter::new(shared.clone(), prepare::Preparer::new(shared, rows()), self.batches.clone());
+        let writer =
+            write::BatchWriter::new(shared.clone(), prepare::Preparer::new(shared, rows()), self.batches.clone());
         let preparing = tokio::spawn(prepare::run(self, preparer, ready));
         let written = writer.run(batches).await;
         // The preparer ends by itself when the writer's end of the channel is gone.

@@ -39,28 +39,18 @@ impl<S: Store, R: RowSource> Preparer<S, R> {
         }
         let order = block.order();
         let mut batch = Batch { deliveries, block, merged: order.merged, parts: Vec::new(), faults };
-        for rows in self.shared.store.cut(&batch.block, &order.rows) {
-            if let Some(part) = self.encode(&mut batch, order.rows[rows].to_vec()) {
-                batch.parts.push(part);
-            }
-        }
+        batch.parts = self.encode(&mut batch, &order.rows);
         batch
     }
 
-    /// Encodes `rows` as a write of their own. Rows that cannot be encoded become faults; `None` if none is left.
-    pub(super) fn encode(&mut self, batch: &mut Batch, mut rows: Vec<u32>) -> Option<Part> {
-        let mut payload = self.payloads.pop().unwrap_or_default();
-        while !rows.is_empty() {
-            payload.clear();
-            match self.shared.store.encode(&batch.block, &rows, &mut payload) {
-                Ok(()) => return Some(Part { rows, payload }),
-                Err((row, reason)) => {
-                    batch.faults.extend(faults_of(batch, row, &reason, None));
-                    rows.retain(|&other| other != row);
-                }
-            }
+    /// What `rows` of the batch come to as writes, in order. Rows that cannot be encoded become faults.
+    pub(super) fn encode(&mut self, batch: &mut Batch, rows: &[u32]) -> Vec<Part> {
+        let mut parts = Vec::new();
+        for (row, reason) in self.shared.store.encode(&batch.block, rows, &mut self.payloads, &mut parts) {
+            let faults = faults_of(batch, row, &reason, None);
+            batch.faults.extend(faults);
         }
-        None
+        parts
     }
 
     /// Takes back the buffers of a batch that is done with.
@@ -84,7 +74,11 @@ pub(super) fn faults_of(batch: &Batch, row: u32, reason: &str, code: Option<Stri
 }
 
 /// Prepares batches out of the worker's queue until it is closed and empty, or nobody wants them any more.
-pub(super) async fn run<S: Store, R: RowSource>(worker: Worker, mut preparer: Preparer<S, R>, ready: mpsc::Sender<Batch>) {
+pub(super) async fn run<S: Store, R: RowSource>(
+    worker: Worker,
+    mut preparer: Preparer<S, R>,
+    ready: mpsc::Sender<Batch>,
+) {
     // Room first: a batch taken out before there is room for it would only grow old.
     while let Ok(room) = ready.reserve().await {
         let Some(mut deliveries) = worker.queue.take_batch().await else { return };

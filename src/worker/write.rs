@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::decide::{Action, Pauses, Tries, decide};
 use super::prepare::{Preparer, faults_of};
-use super::{Batch, Batches, OUTAGE_AFTER, Shared, Store, WorkerError, Writer, place, runs};
+use super::{Batch, Batches, OUTAGE_AFTER, Part, Shared, Store, WorkerError, Writer, place, runs};
 use crate::ack::Resolution;
 use crate::dead_letter::DeadLetter;
 use crate::mapping::RowSource;
@@ -65,7 +65,12 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
         }
     }
 
-    async fn write_parts(&mut self, batch: &mut Batch, mut parts: Vec<super::Part>, tries: &mut Tries) -> Result<Ended, WorkerError> {
+    async fn write_parts(
+        &mut self,
+        batch: &mut Batch,
+        mut parts: Vec<Part>,
+        tries: &mut Tries,
+    ) -> Result<Ended, WorkerError> {
         let mut pauses = Pauses::new();
         while let Some(mut part) = parts.pop() {
             let schema = batch.block.schema().clone();
@@ -107,9 +112,10 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
                     continue;
                 }
                 Action::Split | Action::Shrink => {
-                    let second = part.rows.split_off(rows / 2);
-                    let halves = [second, part.rows].map(|rows| self.preparer.encode(batch, rows));
-                    parts.extend(halves.into_iter().flatten());
+                    let (first, second) = part.rows.split_at(rows / 2);
+                    for half in [second, first] {
+                        parts.extend(self.preparer.encode(batch, half).into_iter().rev());
+                    }
                 }
                 Action::Retry | Action::Reconnect => parts.push(part),
             }
@@ -162,8 +168,12 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
         let (source, offset) = place(&batch.deliveries[batch.block.origin_of(row) as usize].message);
         let first = format!("{source} offset {offset} table {table}");
         match action {
-            Action::Stop | Action::RowIsFaulty => tracing::error!(%error, ?action, rows = rows.len(), %first, "write failed"),
-            _ if error.class() == Class::Operator => tracing::error!(%error, ?action, rows = rows.len(), %first, "write failed"),
+            Action::Stop | Action::RowIsFaulty => {
+                tracing::error!(%error, ?action, rows = rows.len(), %first, "write failed")
+            }
+            _ if error.class() == Class::Operator => {
+                tracing::error!(%error, ?action, rows = rows.len(), %first, "write failed")
+            }
             _ => tracing::warn!(%error, ?action, rows = rows.len(), %first, "write failed; nothing is lost"),
         }
     }
@@ -182,7 +192,13 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
             }
             letters.sort_by_key(|letter| (letter.partition, letter.offset));
             // What came before the first bad message is written, and may be committed, whatever becomes of it.
-            self.shared.dead_letters.lock().await.keep(&letters).await.inspect_err(|_| self.resolve_good(batch, &faulty))?;
+            self.shared
+                .dead_letters
+                .lock()
+                .await
+                .keep(&letters)
+                .await
+                .inspect_err(|_| self.resolve_good(batch, &faulty))?;
             Stats::add(&self.shared.stats.dead_lettered, letters.len() as u64);
         }
         self.resolve_good(batch, &faulty);
