@@ -1,1 +1,3 @@
 //! The embedded TDengine-compatible endpoint: REST and WebSocket.
+
+pub mod engine;
