@@ -3,12 +3,25 @@
 //! Every call is synchronous and may wait for the disk: call it from `spawn_blocking`. An [`Engine`] is cheap to clone
 //! and shared by all connections.
 
+mod batch;
+mod catalog;
+mod exec;
+mod geometry;
+mod result;
+mod row;
+mod select;
+mod sql;
 mod stmt2;
+mod storage;
+mod time;
 mod types;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use catalog::{Catalog, User};
+
+pub use result::ResultSet;
 pub use stmt2::{BindColumn, BindKind, BindMode, BindTable, Field, Prepared, PreparedInsert};
 pub use types::{Block, Cell, Column, DataType, Outcome, Precision, Session, TdError};
 
@@ -47,7 +60,36 @@ pub enum OpenError {
 
 /// Databases, tables and rows of one endpoint.
 #[derive(Debug, Clone)]
-pub struct Engine {}
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: storage::Store,
+    /// Changed only while the store's writer is held.
+    catalog: RwLock<Catalog>,
+    clock: Clock,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn catalog(&self) -> RwLockReadGuard<'_, Catalog> {
+        self.catalog.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn catalog_mut(&self) -> RwLockWriteGuard<'_, Catalog> {
+        self.catalog.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now_ms(&self) -> i64 {
+        (self.clock)().div_euclid(1_000_000)
+    }
+}
 
 impl Engine {
     /// Opens (or makes) the store, with the system's clock.
@@ -56,49 +98,39 @@ impl Engine {
     }
 
     /// Opens (or makes) the store with a clock of the caller's.
-    pub fn open_with_clock(_storage: Storage, _clock: Clock) -> Result<Self, OpenError> {
-        Ok(Self {})
+    pub fn open_with_clock(storage: Storage, clock: Clock) -> Result<Self, OpenError> {
+        let store = storage::Store::open(&storage)?;
+        let mut catalog = storage::load_catalog(&store.writer())?;
+        catalog
+            .users
+            .entry("root".to_owned())
+            .or_insert_with(|| User { password: "taosdata".to_owned(), created_ms: clock().div_euclid(1_000_000) });
+        Ok(Self { inner: Arc::new(Inner { store, catalog: RwLock::new(catalog), clock }) })
     }
 
     /// Checks a user's password: 0x0351 for an unknown user, 0x0357 for a wrong password.
-    pub fn login(&self, _user: &str, _password: &str) -> Result<(), TdError> {
-        Ok(())
+    pub fn login(&self, user: &str, password: &str) -> Result<(), TdError> {
+        self.inner.login(user, password)
     }
 
     /// Makes `name` the session's database, as `conn` of the WebSocket does: case-sensitive, may be backquoted.
-    pub fn use_database(&self, _session: &mut Session, _name: &str) -> Result<(), TdError> {
-        Err(TdError::unsupported("databases"))
+    /// An unknown one is an error (0x0388) and leaves the session as it was.
+    pub fn use_database(&self, session: &mut Session, name: &str) -> Result<(), TdError> {
+        let name = name.strip_prefix('`').and_then(|name| name.strip_suffix('`')).unwrap_or(name);
+        if !exec::is_system(name) && !self.inner.catalog().databases.contains_key(name) {
+            return Err(exec::no_database());
+        }
+        session.database = Some(name.to_owned());
+        Ok(())
     }
 
     /// Runs the first statement of a text, which need not be UTF-8.
-    pub fn execute(&self, _session: &mut Session, _sql: &[u8]) -> Result<Outcome, TdError> {
-        Err(TdError::unsupported("SQL"))
-    }
-}
-
-/// The rows of a query, handed out block by block, so that a large result is never in memory as a whole where the
-/// query allows it (scans in key order).
-#[derive(Debug)]
-pub struct ResultSet {
-    columns: Vec<Column>,
-    precision: Precision,
-    rows: std::vec::IntoIter<Cell>,
-}
-
-impl ResultSet {
-    /// The result's columns.
-    pub fn columns(&self) -> &[Column] {
-        &self.columns
+    pub fn execute(&self, session: &mut Session, sql: &[u8]) -> Result<Outcome, TdError> {
+        self.inner.execute(session, sql)
     }
 
-    /// Unit of the result's timestamps.
-    pub fn precision(&self) -> Precision {
-        self.precision
-    }
-
-    /// The next rows, at most `max_rows`; an empty block ends the result. May read the store: call it from `spawn_blocking`.
-    pub fn next_block(&mut self, max_rows: usize) -> Result<Block, TdError> {
-        let width = self.columns.len();
-        Ok(Block { width, cells: self.rows.by_ref().take(max_rows * width).collect() })
+    /// Parses a statement and looks up what it names; runs nothing.
+    pub fn validate(&self, session: &Session, sql: &[u8]) -> Result<(), TdError> {
+        self.inner.validate(session, sql)
     }
 }

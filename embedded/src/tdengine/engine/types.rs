@@ -3,6 +3,7 @@
 use std::fmt;
 
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 
 /// The server's answer to a statement that failed: its code (the low 16 bits, as clients see them) and its exact text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,7 +28,7 @@ impl TdError {
 }
 
 /// Unit of a database's timestamps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub enum Precision {
     /// Milliseconds, wire code 0.
     #[default]
@@ -61,7 +62,7 @@ impl Precision {
 }
 
 /// Type of a column or tag; lengths as declared (bytes, for NCHAR characters).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names are TDengine's type names")]
 pub enum DataType {
     Null,
@@ -185,8 +186,8 @@ impl DataType {
 /// A column of a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
-    /// The name in the result: alias, column name or the expression's text.
-    pub name: String,
+    /// The name in the result: alias, column name or the expression's text. Bytes, since the statement need not be UTF-8.
+    pub name: Vec<u8>,
     /// Type with its length.
     pub data_type: DataType,
 }
