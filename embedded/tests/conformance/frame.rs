@@ -30,7 +30,7 @@ fn header(req_id: u64, id: u64, action: u64) -> Vec<u8> {
 pub fn from_hex(text: &str) -> Result<Vec<u8>, String> {
     let digit = |c: u8| (c as char).to_digit(16).map(|d| d as u8).ok_or_else(|| format!("not a hex digit: {c}"));
     let bytes = text.as_bytes();
-    if bytes.len() % 2 != 0 {
+    if !bytes.len().is_multiple_of(2) {
         return Err("an odd number of hex digits".to_owned());
     }
     bytes.chunks_exact(2).map(|pair| Ok(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
@@ -302,7 +302,9 @@ fn variable_value(kind: u8, bytes: &[u8]) -> Value {
     if kind == 10 {
         let points = bytes.chunks_exact(4).map(|p| char::from_u32(u32::from_le_bytes([p[0], p[1], p[2], p[3]])));
         let text: Option<String> = points.collect();
-        return text.filter(|_| bytes.len() % 4 == 0).map_or_else(|| json!({ "ucs4hex": to_hex(bytes) }), Value::from);
+        return text
+            .filter(|_| bytes.len().is_multiple_of(4))
+            .map_or_else(|| json!({ "ucs4hex": to_hex(bytes) }), Value::from);
     }
     match std::str::from_utf8(bytes) {
         Ok(text) if !matches!(kind, 16 | 18 | 19 | 20) => json!(text),
