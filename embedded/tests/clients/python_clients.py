@@ -77,7 +77,7 @@ def websocket(endpoint):
     refused("a wrong password", lambda: taosws.connect(f"ws://root:wrong@{endpoint}"), "0x0357")
 
     cursor = conn.cursor()
-    cursor.execute("select tbname, count(*) from st group by tbname order by tbname")
+    cursor.execute("select tbname, count(*) from py_ws.st group by tbname order by tbname")
     expect("cursor", [tuple(row) for row in cursor.fetchall()], [("a", 1), ("b", 3), ("c", 3)])
     conn.execute("drop database py_ws")
     conn.close()
