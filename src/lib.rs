@@ -11,6 +11,7 @@
 
 pub mod message;
 pub mod mq;
+pub mod queue;
 pub mod codec;
 pub mod row;
 pub mod block;
