@@ -17,3 +17,4 @@ pub mod row;
 pub mod block;
 pub mod encode;
 pub mod tdengine;
+pub mod ack;
