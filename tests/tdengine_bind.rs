@@ -1,5 +1,7 @@
 //! Every recorded bind, written again byte for byte: by a block where one can hold its rows, else block by block.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 #[path = "../embedded/tests/conformance/case.rs"]
 mod case;
 #[path = "replay/bind.rs"]

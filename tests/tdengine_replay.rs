@@ -1,6 +1,8 @@
 //! The client against what a real TDengine was recorded to answer: it makes the recorded requests, sends the recorded
 //! bytes, and reads the recorded replies.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 #[path = "../embedded/tests/conformance/case.rs"]
 mod case;
 #[path = "replay/bind.rs"]

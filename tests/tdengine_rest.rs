@@ -1,5 +1,7 @@
 //! The REST client where things go wrong: hosts that are down or overloaded, refused logins, answers that do not come.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 

@@ -426,7 +426,9 @@ mod tests {
     }
 
     /// A server that answers as was recorded: rows of text, or a code.
-    struct Recorded(Vec<(&'static str, Result<Vec<Vec<Value<'static>>>, i64>)>);
+    struct Recorded(Vec<(&'static str, Result<Cells, i64>)>);
+
+    type Cells = Vec<Vec<Value<'static>>>;
 
     impl Sql for Recorded {
         async fn sql(&self, sql: &str) -> Result<Rows, TdengineError> {
@@ -450,7 +452,7 @@ mod tests {
         vec![text(name), text(kind), Value::Int(length), text(note), text("delta-i")]
     }
 
-    fn described() -> Vec<Vec<Value<'static>>> {
+    fn described() -> Cells {
         vec![
             field("ts", "TIMESTAMP", 8, ""),
             field("k", "INT", 4, "COMPOSITE KEY"),
@@ -464,7 +466,7 @@ mod tests {
     const STABLE: &str =
         "select stable_name from information_schema.ins_stables where db_name='o''hara' and stable_name='st'";
 
-    fn database() -> Vec<Vec<Value<'static>>> {
+    fn database() -> Cells {
         vec![vec![Value::from("us".to_owned()), Value::from("30d,30d,60d".to_owned())]]
     }
 

@@ -118,7 +118,7 @@ async fn converse(stream: TcpStream, log: Arc<Mutex<Vec<Asked>>>, rule: Rule) {
             Answer::Abort => return,
             Answer::Freeze => std::future::pending().await,
         };
-        if matches!(asked.action.as_str(), "free_result") {
+        if asked.action == "free_result" {
             continue;
         }
         let mut reply = usual(&asked);
