@@ -9,6 +9,9 @@
 //! A message is polled, put in its worker's queue, taken out in a batch, decoded, mapped to rows of tables, encoded
 //! as one insert, sent, answered, and only then is its offset allowed to be committed.
 
+// What is derived speaks of this crate by its name, in its own tests too.
+extern crate self as kafka_taos;
+
 pub mod message;
 pub mod mq;
 pub mod queue;

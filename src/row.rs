@@ -118,6 +118,21 @@ pub enum Value<'a> {
 }
 
 impl Value<'_> {
+    /// The same value, text and bytes borrowed from this one.
+    pub fn borrowed(&self) -> Value<'_> {
+        match self {
+            Self::Unset => Value::Unset,
+            Self::Null => Value::Null,
+            Self::Bool(truth) => Value::Bool(*truth),
+            Self::Int(number) => Value::Int(*number),
+            Self::UInt(number) => Value::UInt(*number),
+            Self::Float(number) => Value::Float(*number),
+            Self::Timestamp(moment) => Value::Timestamp(*moment),
+            Self::Text(text) => Value::Text(Cow::Borrowed(text)),
+            Self::Bytes(bytes) => Value::Bytes(Cow::Borrowed(bytes)),
+        }
+    }
+
     /// What it is, for messages to people.
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -153,12 +168,40 @@ value_from! {
     f32 => |v| Value::Float(v.into());
     f64 => |v| Value::Float(v);
     Timestamp => |v| Value::Timestamp(v);
-    &'a Timestamp => |v| Value::Timestamp(*v);
     &'a str => |v| Value::Text(Cow::Borrowed(v));
-    &'a String => |v| Value::Text(Cow::Borrowed(v));
     String => |v| Value::Text(Cow::Owned(v));
     &'a [u8] => |v| Value::Bytes(Cow::Borrowed(v));
-    &'a Vec<u8> => |v| Value::Bytes(Cow::Borrowed(v));
+    &'a Value<'_> => |v| v.borrowed();
+}
+
+/// What is derived hands out references to fields. Type by type: written once for all `&Option<T>`, type inference
+/// would look for an end of `Option<Option<..>>`.
+macro_rules! value_from_field {
+    ($($field:ty => |$v:ident| $make:expr;)*) => {
+        value_from! {$(
+            &'a $field => |$v| $make;
+            &'a Option<$field> => |field| field.as_ref().map_or(Value::Null, |$v| $make);
+        )*}
+    };
+}
+value_from_field! {
+    bool => |v| (*v).into();
+    i8 => |v| (*v).into();
+    i16 => |v| (*v).into();
+    i32 => |v| (*v).into();
+    i64 => |v| (*v).into();
+    u8 => |v| (*v).into();
+    u16 => |v| (*v).into();
+    u32 => |v| (*v).into();
+    u64 => |v| (*v).into();
+    f32 => |v| (*v).into();
+    f64 => |v| (*v).into();
+    Timestamp => |v| (*v).into();
+    &str => |v| Value::Text(Cow::Borrowed(v));
+    String => |v| Value::Text(Cow::Borrowed(v));
+    Cow<'_, str> => |v| Value::Text(Cow::Borrowed(v));
+    &[u8] => |v| Value::Bytes(Cow::Borrowed(v));
+    Vec<u8> => |v| Value::Bytes(Cow::Borrowed(v));
 }
 
 /// `None` is NULL. A field that should keep what is stored says [`Value::Unset`] itself.
@@ -168,10 +211,41 @@ impl<'a, T: Into<Value<'a>>> From<Option<T>> for Value<'a> {
     }
 }
 
+/// `#[derive(TaosEncoder)]`: see the trait.
+pub use kafka_taos_derive::TaosEncoder;
+
 /// What a record says of itself, so that it can be written as a row: by SQL ([`crate::encode::sql`]) and by
 /// binary binds ([`crate::encode::stmt2`]) alike. `#[derive(TaosEncoder)]` writes it for a struct.
 ///
 /// Values are handed out one by one, borrowed from the record: encoding allocates nothing for them.
+///
+/// ```
+/// use kafka_taos::encode::sql::to_taos_insert_sql;
+/// use kafka_taos::row::{Precision, TaosEncoder};
+///
+/// #[derive(TaosEncoder)]
+/// #[taos(database = "power", super_table = "meters", table = "d_{device}")]
+/// struct Reading {
+///     #[taos(timestamp = "ms")]
+///     ts: i64,
+///     current: f32,
+///     #[taos(name = "phase")]
+///     angle: Option<f32>,
+///     #[taos(tag)]
+///     location: String,
+///     #[taos(skip)]
+///     device: u32,
+/// }
+///
+/// let reading =
+///     Reading { ts: 1_764_547_200_000, current: 10.5, angle: None, location: "Bärn".into(), device: 1001 };
+/// assert_eq!(
+///     String::from_utf8_lossy(&to_taos_insert_sql(&reading, Precision::Milli)?),
+///     "insert into `power`.`d_1001` using `power`.`meters` (`location`) tags ('Bärn') \
+///      (`ts`,`current`,`phase`) values (1764547200000,10.5,NULL)"
+/// );
+/// # Ok::<(), kafka_taos::encode::sql::SqlFault>(())
+/// ```
 pub trait TaosEncoder {
     /// The database; `None`: the one that the connection is set to.
     fn database(&self) -> Option<&str> {

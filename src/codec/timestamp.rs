@@ -5,7 +5,7 @@
 use std::fmt;
 
 use jiff::tz::Offset;
-use serde::de::Error as _;
+use serde::de::{Error as _, Visitor};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -103,12 +103,25 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
-            let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-            return read_rfc3339(&text).map_err(D::Error::custom);
+            return deserializer.deserialize_str(Rfc3339);
         }
         match Extension::deserialize(deserializer)? {
             Extension((EXTENSION, bytes)) => read_extension(bytes).map_err(D::Error::custom),
             Extension((number, _)) => Err(D::Error::custom(format_args!("extension {number}, which is no timestamp"))),
         }
+    }
+}
+
+struct Rfc3339;
+
+impl Visitor<'_> for Rfc3339 {
+    type Value = Timestamp;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an RFC 3339 time")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Timestamp, E> {
+        read_rfc3339(text).map_err(E::custom)
     }
 }

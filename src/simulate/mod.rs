@@ -48,7 +48,7 @@ pub struct Simulator {
     /// How many columns a record has, beside its timestamp; default 100.
     pub columns: usize,
     /// How many letters and digits a column has, a byte each; default 10.
-    pub column_bytes: usize,
+    pub column_bytes: u16,
     /// How many records each table gets; default 1000.
     pub records: u64,
     /// What makes this run differ from another; default 99.
@@ -79,7 +79,7 @@ pub enum SimulatorError {
         /// How many columns.
         columns: usize,
         /// Of how many bytes each.
-        column_bytes: usize,
+        column_bytes: u16,
     },
     /// All records of a table would have the same key.
     #[error("an interval of 0 gives all records of a table the same timestamp, so that only one would stay")]
@@ -116,11 +116,11 @@ impl Simulator {
             false => Err(SimulatorError::OutOfRange { name, value, allowed }),
         };
         range("columns", self.columns, "1 to 4094", (1..=4094).contains(&self.columns))?;
-        range("column_bytes", self.column_bytes, "1 to 65517", (1..=65_517).contains(&self.column_bytes))?;
+        range("column_bytes", self.column_bytes.into(), "1 to 65517", (1..=65_517).contains(&self.column_bytes))?;
         let longest_name = self.tag_bytes();
         range("the longest table name, in bytes,", longest_name, "1 to 192", (1..=192).contains(&longest_name))?;
         // A timestamp, and two bytes of length before each column.
-        if 8 + self.columns * (2 + self.column_bytes) > MAX_ROW_BYTES {
+        if 8 + self.columns * (2 + usize::from(self.column_bytes)) > MAX_ROW_BYTES {
             return Err(SimulatorError::RowTooLong { columns: self.columns, column_bytes: self.column_bytes });
         }
         if self.interval.is_zero() && self.records > 1 {
@@ -131,7 +131,7 @@ impl Simulator {
 
     /// The super table that the records are for, in a database of `precision`.
     pub fn super_table(&self, precision: Precision) -> SuperTable {
-        let column_type = DataType::Varchar(self.column_bytes as u16);
+        let column_type = DataType::Varchar(self.column_bytes);
         let columns = (0..self.columns).map(|column| Field::new(format!("col{column}"), column_type));
         SuperTable {
             database: self.database.clone(),
@@ -181,16 +181,16 @@ impl Simulator {
         buffer.clear();
         // Writing into a String does not fail.
         let _ = write!(buffer, "{}{table}", self.table_prefix);
-        let id_bytes = buffer.len();
+        let (id_bytes, column_bytes) = (buffer.len(), usize::from(self.column_bytes));
         let mut bytes = std::mem::take(buffer).into_bytes();
-        bytes.resize(id_bytes + self.columns * self.column_bytes, 0);
+        bytes.resize(id_bytes + self.columns * column_bytes, 0);
         self.stream(table, number).fill_bytes(&mut bytes[id_bytes..]);
         bytes[id_bytes..].iter_mut().for_each(|byte| *byte = letter(*byte));
         *buffer = String::from_utf8(bytes).unwrap_or_default();
 
         let (device_id, mut rest) = buffer.split_at(id_bytes.min(buffer.len()));
         let mut cols = Vec::with_capacity(self.columns);
-        while let Some((col, after)) = rest.split_at_checked(self.column_bytes).filter(|_| cols.len() < self.columns) {
+        while let Some((col, after)) = rest.split_at_checked(column_bytes).filter(|_| cols.len() < self.columns) {
             cols.push(Cell::from(col));
             rest = after;
         }

@@ -9,6 +9,8 @@
 
 mod decide;
 mod prepare;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::future::Future;

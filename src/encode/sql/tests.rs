@@ -576,3 +576,24 @@ fn rows_that_only_a_bind_can_write_do_not_hold_up_the_others() {
     // Its shortest text, 3.4028235e38, is beyond the limit that the server checks.
     assert!(text(&statements[0].sql).contains("3.4028234663852886e38"));
 }
+
+/// `cargo test --release -p kafka-taos --lib speed -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn speed_of_statements() {
+    let simulator = crate::simulate::Simulator::new(Timestamp::from_millis(1_626_424_457_000));
+    let records: Vec<_> = (0..10_000).map(|index| simulator.record(index % 100, index / 100)).collect();
+    let begin = std::time::Instant::now();
+    let by_record = to_taos_batch_insert_sql(&records, Precision::Milli, MAX_STATEMENT_BYTES).unwrap();
+    println!("from records: {:.0} ns a row", begin.elapsed().as_nanos() as f64 / 10e3);
+
+    let mut block = Block::new(Arc::new(simulator.super_table(Precision::Milli)));
+    let places = crate::block::Places::default();
+    records.iter().for_each(|record| block.push(record, &places, 0).unwrap());
+    let order = block.order().rows;
+    let mut statements = Vec::new();
+    let begin = std::time::Instant::now();
+    assert_eq!(block_statements(&block, &order, MAX_STATEMENT_BYTES, &mut statements), []);
+    println!("from a block: {:.0} ns a row", begin.elapsed().as_nanos() as f64 / 10e3);
+    println!("{} and {} statements", by_record.len(), statements.len());
+}

@@ -1,0 +1,276 @@
+//! A worker on a store that does as it is told.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::*;
+use crate::ack::Resolution;
+use crate::dead_letter::{self, DeadLetterTo};
+use crate::mapping::MessageFault;
+use crate::queue::QueueSettings;
+use crate::row::{Precision, Value};
+use crate::tdengine::error::Code;
+use crate::tdengine::schema::{DataType, Field};
+
+/// What a write is answered with.
+type Answer = Box<dyn FnMut(&[(String, i64)]) -> Result<(), TdengineError> + Send>;
+
+/// Keeps rows by table and timestamp; each write is first put to `answer`.
+#[derive(Clone)]
+struct FakeStore(Arc<Mutex<Fake>>);
+
+struct Fake {
+    schema: SuperTable,
+    answer: Answer,
+    rows: BTreeMap<(String, i64), i32>,
+    writes: usize,
+    reconnects: usize,
+}
+
+fn schema(columns: usize) -> SuperTable {
+    let numbers = (1..columns).map(|column| Field::new(format!("v{column}"), DataType::Int));
+    SuperTable {
+        database: "power".into(),
+        name: "meters".into(),
+        precision: Precision::Milli,
+        columns: std::iter::once(Field::new("ts", DataType::Timestamp)).chain(numbers).collect(),
+        composite_key: false,
+        tags: vec![Field::new("site", DataType::Int)],
+    }
+}
+
+fn refused(code: i64) -> TdengineError {
+    TdengineError::Server { code: Code::new(code), message: "as told".into(), action: "write".into() }
+}
+
+impl FakeStore {
+    fn new(answer: impl FnMut(&[(String, i64)]) -> Result<(), TdengineError> + Send + 'static) -> Self {
+        let fake =
+            Fake { schema: schema(2), answer: Box::new(answer), rows: BTreeMap::new(), writes: 0, reconnects: 0 };
+        Self(Arc::new(Mutex::new(fake)))
+    }
+
+    fn fake(&self) -> std::sync::MutexGuard<'_, Fake> {
+        self.0.lock().unwrap()
+    }
+}
+
+impl Store for FakeStore {
+    type Writer = FakeStore;
+
+    fn writer(&self) -> FakeStore {
+        self.clone()
+    }
+
+    fn encode(&self, block: &Block, rows: &[u32], _: &mut Vec<Vec<u8>>, parts: &mut Vec<Part>) -> Vec<(u32, String)> {
+        let cells = |row: u32| {
+            let ts = i64::from_le_bytes(block.columns()[0].bytes(row as usize).try_into().unwrap());
+            let value = i32::from_le_bytes(block.columns()[1].bytes(row as usize).try_into().unwrap());
+            (block.table_name(block.table_of(row)).to_owned(), ts, value)
+        };
+        // What SQL cannot say, say.
+        let (unwritable, writable): (Vec<u32>, Vec<u32>) = rows.iter().partition(|&&row| cells(row).2 == -999);
+        if !writable.is_empty() {
+            let payload = serde_json::to_vec(&writable.iter().map(|&row| cells(row)).collect::<Vec<_>>()).unwrap();
+            parts.push(Part { rows: writable, payload });
+        }
+        unwritable.into_iter().map(|row| (row, "cannot be encoded".to_owned())).collect()
+    }
+}
+
+impl Writer for FakeStore {
+    async fn read_schema(&mut self) -> Result<SuperTable, TdengineError> {
+        Ok(self.fake().schema.clone())
+    }
+
+    async fn write(&mut self, schema: &Arc<SuperTable>, payload: &mut Vec<u8>) -> Result<(), TdengineError> {
+        let rows: Vec<(String, i64, i32)> = serde_json::from_slice(payload).unwrap();
+        let mut fake = self.fake();
+        fake.writes += 1;
+        if **schema != fake.schema {
+            return Err(refused(0x061B));
+        }
+        let keys: Vec<_> = rows.iter().map(|(table, ts, _)| (table.clone(), *ts)).collect();
+        (fake.answer)(&keys)?;
+        fake.rows.extend(rows.into_iter().map(|(table, ts, value)| ((table, ts), value)));
+        Ok(())
+    }
+
+    fn reconnect(&mut self) {
+        self.fake().reconnects += 1;
+    }
+}
+
+/// Payloads are `TABLE TS VALUE`.
+struct Lines;
+
+impl RowSource for Lines {
+    fn append(&mut self, message: &Message, origin: u32, block: &mut Block) -> Result<(), MessageFault> {
+        let payload = message.payload.as_deref().ok_or(MessageFault::Tombstone)?;
+        let text = std::str::from_utf8(payload).unwrap();
+        let [table, ts, value] = text.split(' ').collect::<Vec<_>>().try_into().unwrap();
+        let mut row = block.row(table, origin)?;
+        row.set(0, &Value::Int(ts.parse().unwrap()))?;
+        row.set(1, &Value::Int(value.parse().unwrap()))?;
+        Ok(row.finish()?)
+    }
+}
+
+struct Run {
+    shared: Arc<Shared<FakeStore>>,
+    source: TopicPartition,
+    ended: Result<(), WorkerError>,
+}
+
+impl Run {
+    fn committable(&self) -> Vec<(TopicPartition, Offset)> {
+        self.shared.progress().acks.committable()
+    }
+
+    fn rows(&self) -> usize {
+        self.shared.store.fake().rows.len()
+    }
+}
+
+/// Puts all messages through one worker.
+async fn run(store: &FakeStore, to: DeadLetterTo, payloads: Vec<Option<String>>) -> Run {
+    let shared = Arc::new(Shared {
+        store: store.clone(),
+        schema: watch::Sender::new(Arc::new(schema(2))),
+        progress: Mutex::default(),
+        stats: Stats::default(),
+        dead_letters: tokio::sync::Mutex::new(DeadLetters::new(to, "test")),
+        outage: watch::Sender::new(0),
+        now_ms: || 7,
+    });
+    let source = TopicPartition::new("lines", 0);
+    let epoch = shared.progress().acks.assign(&source);
+    shared.progress().acks.deliver(&source, epoch, 0..payloads.len() as Offset);
+    let message = |(offset, payload): (usize, Option<String>)| Message {
+        source: source.clone(),
+        offset: offset as Offset,
+        timestamp_ms: None,
+        key: None,
+        payload: payload.map(Bytes::from),
+        headers: Vec::new(),
+    };
+    let queue = BatchQueue::new(QueueSettings::default()).unwrap();
+    let mut deliveries: VecDeque<_> =
+        payloads.into_iter().enumerate().map(message).map(|message| Delivery { message, epoch }).collect();
+    queue.try_put_many(&mut deliveries);
+    queue.close();
+    let ended = Worker::new(queue).run(shared.clone(), || Lines).await;
+    Run { shared, source, ended }
+}
+
+fn lines(count: i64) -> Vec<Option<String>> {
+    (0..count).map(|n| Some(format!("d{} {n} {n}", n % 3))).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_written_is_resolved() {
+    let store = FakeStore::new(|_| Ok(()));
+    let run = run(&store, DeadLetterTo::None, lines(10)).await;
+    run.ended.as_ref().unwrap();
+    assert_eq!((run.rows(), run.committable()), (10, vec![(run.source.clone(), 10)]));
+    assert_eq!(run.shared.stats.snapshot().rows_written, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_waited_out_and_nothing_is_resolved_meanwhile() {
+    let mut tries = 0;
+    let store = FakeStore::new(move |_| {
+        tries += 1;
+        if tries <= 200 { Err(TdengineError::Closed { address: "h:1".into(), reason: "gone".into() }) } else { Ok(()) }
+    });
+    let began = tokio::time::Instant::now();
+    let run = run(&store, DeadLetterTo::None, lines(10)).await;
+    run.ended.as_ref().unwrap();
+    assert_eq!((run.rows(), run.committable()), (10, vec![(run.source.clone(), 10)]));
+    assert_eq!((store.fake().writes, store.fake().reconnects), (201, 200));
+    assert!(began.elapsed() > Duration::from_secs(600), "pauses grow, so 200 tries take long");
+    assert_eq!(*run.shared.outage.borrow(), 0, "and in the end it is told to be over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn faulty_rows_are_found_and_the_rest_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let bad = |key: &(String, i64)| key.1 == 17 || key.1 == 600;
+    let store = FakeStore::new(move |keys| if keys.iter().any(bad) { Err(refused(0x060B)) } else { Ok(()) });
+    let run = run(&store, DeadLetterTo::File(folder.path().into()), lines(1000)).await;
+    run.ended.as_ref().unwrap();
+    assert_eq!((run.rows(), run.committable()), (998, vec![(run.source.clone(), 1000)]));
+    let letters = dead_letter::read(&std::fs::read_to_string(folder.path().join("test.jsonl")).unwrap());
+    let kept: Vec<_> = letters.iter().map(|letter| (letter.offset, letter.code.as_deref(), letter.failed_at_ms)).collect();
+    assert_eq!(kept, [(17, Some("0x060B"), 7), (600, Some("0x060B"), 7)]);
+    let writes = store.fake().writes;
+    assert!(writes <= 1 + 2 * 2 * 10, "{writes} writes for 2 bad rows in 1000");
+    assert_eq!(run.shared.stats.snapshot().dead_lettered, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_cannot_be_encoded_and_tombstones_are_set_aside_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(|_| Ok(()));
+    let mut payloads = lines(4);
+    payloads.extend([None, Some("d1 9 -999".to_owned())]);
+    let run = run(&store, DeadLetterTo::File(folder.path().into()), payloads).await;
+    run.ended.as_ref().unwrap();
+    assert_eq!((run.rows(), run.committable()), (4, vec![(run.source.clone(), 6)]));
+    assert_eq!(run.shared.stats.snapshot().dead_lettered, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_place_the_worker_stops_at_the_first_bad_message_and_what_came_before_counts() {
+    let store = FakeStore::new(|_| Ok(()));
+    let mut payloads = lines(6);
+    payloads[4] = None;
+    let run = run(&store, DeadLetterTo::None, payloads).await;
+    let error = run.ended.as_ref().unwrap_err().to_string();
+    assert!(error.contains("lines/0 offset 4") && error.contains("tombstone"), "{error}");
+    assert_eq!(run.committable(), vec![(run.source.clone(), 4)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_super_table_that_changed_is_read_again() {
+    let store = FakeStore::new(|_| Ok(()));
+    store.fake().schema = schema(3);
+    let run = run(&store, DeadLetterTo::None, lines(10)).await;
+    run.ended.as_ref().unwrap();
+    assert_eq!((run.rows(), run.committable()), (10, vec![(run.source.clone(), 10)]));
+    assert_eq!(run.shared.schema.borrow().columns.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_retry_helps_ends_the_worker_and_resolves_nothing() {
+    for (code, word) in [(0x0357, "wrong password"), (0x0388, "database")] {
+        let store = FakeStore::new(move |_| Err(refused(code)));
+        let run = run(&store, DeadLetterTo::None, lines(10)).await;
+        let error = run.ended.as_ref().unwrap_err().to_string();
+        assert!(error.contains("meters") && error.contains(word), "{error}");
+        assert_eq!((run.committable(), store.fake().writes), (vec![], 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_unknown_meaning_is_tried_a_few_times_and_never_a_dead_letter() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(|_| Err(refused(0x7777)));
+    let run = run(&store, DeadLetterTo::File(folder.path().into()), lines(10)).await;
+    assert!(run.ended.is_err() && run.committable().is_empty());
+    assert_eq!((store.fake().writes, std::fs::read_dir(folder.path()).unwrap().count()), (6, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_of_an_older_assignment_are_not_written() {
+    let store = FakeStore::new(|_| Ok(()));
+    let run = run(&store, DeadLetterTo::None, lines(3)).await;
+    let old = run.shared.progress().acks.assign(&run.source);
+    let current = run.shared.progress().acks.assign(&run.source);
+    assert!(!run.shared.is_ours(&run.source, old) && run.shared.is_ours(&run.source, current));
+    run.shared.progress().leaving.insert(run.source.clone());
+    assert!(!run.shared.is_ours(&run.source, current));
+    run.shared.progress().acks.resolve(&run.source, old, 0..=9, Resolution::Written);
+    assert_eq!(run.committable(), vec![], "nor is what they resolve counted");
+}
