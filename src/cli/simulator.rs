@@ -33,7 +33,7 @@ pub(super) struct SimulatorArgs {
     columns: usize,
     /// How many letters a column has
     #[arg(long, default_value_t = 10)]
-    column_bytes: usize,
+    column_bytes: u16,
     /// The same seed gives the same values
     #[arg(long, default_value_t = 99)]
     seed: u64,
