@@ -11,9 +11,9 @@
 //!        u8 1 if lengths follow | rows x i32 length | i32 bytes of the values | the values
 //! ```
 //! All numbers are little-endian. Values of fixed width stand at their row's place, zeros where there is none, and are
-//! left out where all are NULL; those of types without stand end to end. NCHAR is UTF-8, DECIMAL its unscaled number.
+//! left out where no row has one; those of types without stand end to end. NCHAR is UTF-8, DECIMAL its unscaled number.
 
-use crate::block::{Block, Cells, Column, NULL};
+use crate::block::{Block, Cells, Column, VALUE};
 use crate::encode::escape::quote_identifier;
 use crate::tdengine::schema::{DataType, SuperTable};
 
@@ -197,10 +197,10 @@ pub fn write_column(out: &mut Vec<u8>, column: &Column, rows: &[u32]) {
     out.extend_from_slice(&head);
     let flags = out.len();
     out.extend(rows.iter().map(|&row| column.flags[row as usize]));
-    let all_null = out[flags..].iter().all(|&flag| flag == NULL) && !rows.is_empty();
+    let no_value = out[flags..].iter().all(|&flag| flag != VALUE);
     match &column.cells {
         Cells::Fixed { width, bytes } => {
-            let rows = if all_null { &[] } else { rows };
+            let rows = if no_value { &[] } else { rows };
             out.push(0);
             out.extend_from_slice(&((rows.len() * width) as u32).to_le_bytes());
             match width {
@@ -211,7 +211,7 @@ pub fn write_column(out: &mut Vec<u8>, column: &Column, rows: &[u32]) {
             }
         }
         Cells::Variable { .. } if let DataType::Decimal { scale, .. } = column.data_type => {
-            let rows = if all_null { &[] } else { rows };
+            let rows = if no_value { &[] } else { rows };
             let width = if column.data_type.code() == 21 { 8 } else { 16 };
             out.push(0);
             out.extend_from_slice(&((rows.len() * width) as u32).to_le_bytes());
@@ -463,8 +463,8 @@ mod tests {
                             assert_eq!(*kind, i32::from(column.data_type.code()));
                             for ((flag, value), &row) in flags.iter().zip(values).zip(rows) {
                                 assert_eq!(*flag, column.flags[row as usize]);
-                                let all_null = flags.iter().all(|&flag| flag == NULL);
-                                assert_eq!(value.as_slice(), if all_null { &[] } else { column.bytes(row as usize) });
+                                let no_value = flags.iter().all(|&flag| flag != VALUE);
+                                assert_eq!(value.as_slice(), if no_value { &[] } else { column.bytes(row as usize) });
                             }
                         }
                     };

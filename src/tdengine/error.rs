@@ -248,7 +248,9 @@ pub enum TdengineError {
         version: String,
     },
     /// The database that a super table should be in does not exist.
-    #[error("database {database:?} does not exist: {}", Code::DATABASE_NOT_EXIST.advice())]
+    #[error(
+        "database {database:?} does not exist: create it, let `create = \"database,stable\"` make it, or correct its name in the URL"
+    )]
     NoDatabase {
         /// The database.
         database: String,

@@ -37,8 +37,8 @@ pub struct ConnectOptions {
     pub write_timeout: Duration,
     /// Until a request is answered, counted from when it was made. Default 60 s.
     pub read_timeout: Duration,
-    /// Between two signs of life asked of a silent server; after three without any the connection is given up.
-    /// Default 10 s.
+    /// Between two pings; after three without any sign of life the connection is given up, unless a request waits,
+    /// which has its own limit. Default 10 s.
     pub keep_alive: Duration,
 }
 

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Client, RequestBuilder};
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -15,12 +16,16 @@ use super::schema::DataType;
 use super::{ConnectOptions, Sql};
 use crate::row::{Precision, Timestamp, Value};
 
+/// What a database's name has encoded in a path: all but what stands for itself everywhere.
+const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-').remove(b'~');
+
 /// A client of `/rest/sql`. Its connections are kept and shared; it may be used concurrently.
 #[derive(Debug)]
 pub struct RestClient {
     http: Client,
     dsn: Dsn,
     database: Option<String>,
+    read_timeout: Duration,
     /// The host that answered last.
     host: AtomicUsize,
 }
@@ -54,7 +59,13 @@ impl RestClient {
             .no_proxy()
             .build()
             .map_err(|error| TdengineError::Settings(format!("no HTTP client can be made: {error}")))?;
-        Ok(Self { http, dsn: dsn.clone(), database: database.map(str::to_owned), host: AtomicUsize::new(0) })
+        Ok(Self {
+            http,
+            dsn: dsn.clone(),
+            database: database.map(str::to_owned),
+            read_timeout: options.read_timeout,
+            host: AtomicUsize::new(0),
+        })
     }
 
     /// Whether a host answers that it is well.
@@ -74,7 +85,7 @@ impl RestClient {
         let first = self.host.load(Ordering::Relaxed);
         let mut last = None;
         for (turn, host) in self.dsn.hosts_from(first).enumerate() {
-            match exchange(host, action, request(host)).await {
+            match exchange(host, action, request(host), self.read_timeout).await {
                 // A request without an answer may have been carried out: it is the caller's to repeat.
                 Err(error @ (TdengineError::Connect { .. } | TdengineError::Http { .. }))
                     if error.class() == Class::Network =>
@@ -100,7 +111,7 @@ impl Sql for RestClient {
     async fn sql(&self, sql: &str) -> Result<Rows, TdengineError> {
         const ACTION: &str = "a statement";
         let path = match &self.database {
-            Some(database) => Cow::from(format!("/rest/sql/{}", utf8_percent_encode(database, NON_ALPHANUMERIC))),
+            Some(database) => Cow::from(format!("/rest/sql/{}", utf8_percent_encode(database, IN_PATH))),
             None => Cow::from("/rest/sql"),
         };
         let request = |host: &Host| {
@@ -120,15 +131,22 @@ impl Sql for RestClient {
     }
 }
 
-async fn exchange(host: &Host, action: &str, request: RequestBuilder) -> Result<Vec<u8>, TdengineError> {
+async fn exchange(
+    host: &Host,
+    action: &str,
+    request: RequestBuilder,
+    read_timeout: Duration,
+) -> Result<Vec<u8>, TdengineError> {
     let (client, request) = request.build_split();
     let request = request.map_err(|error| TdengineError::Settings(reason(&error)))?;
     let failed = |error: reqwest::Error| {
+        let (address, action) = (host.to_string(), action.to_owned());
         if error.is_connect() {
-            TdengineError::Connect { address: host.to_string(), reason: reason(&error) }
+            TdengineError::Connect { address, reason: reason(&error) }
+        } else if error.is_timeout() {
+            TdengineError::Timeout { action, after: read_timeout }
         } else {
-            let reason = if error.is_timeout() { "no answer in time".to_owned() } else { reason(&error) };
-            TdengineError::Closed { address: host.to_string(), reason: format!("{action}: {reason}") }
+            TdengineError::Closed { address, reason: format!("{action}: {}", reason(&error)) }
         }
     };
     let response = client.execute(request).await.map_err(failed)?;
@@ -177,25 +195,28 @@ fn rows(answer: Answer) -> Result<Rows, String> {
 }
 
 fn data_type(kind: &str, length: i64) -> Option<DataType> {
-    let sized = matches!(kind, "VARCHAR" | "BINARY" | "NCHAR" | "VARBINARY" | "GEOMETRY");
-    if sized { format!("{kind}({length})").parse().ok() } else { kind.parse().ok() }
+    let length = length.clamp(0, u16::MAX.into()) as u16;
+    match kind {
+        "VARCHAR" | "BINARY" => Some(DataType::Varchar(length)),
+        "NCHAR" => Some(DataType::NChar(length)),
+        "VARBINARY" => Some(DataType::VarBinary(length)),
+        "GEOMETRY" => Some(DataType::Geometry(length)),
+        other => other.parse().ok(),
+    }
 }
 
 fn cell(json: Json, data_type: Option<DataType>, precision: &mut Precision) -> Result<Value<'static>, String> {
     Ok(match (json, data_type) {
         (Json::Null, _) => Value::Null,
         (Json::Bool(truth), _) => Value::Bool(truth),
-        (Json::String(text), Some(DataType::Timestamp)) => {
-            let moment: jiff::Timestamp = text.parse().map_err(|error| format!("timestamp {text:?}: {error}"))?;
-            *precision = [*precision, digits(&text)].into_iter().max_by_key(|p| p.per_second()).unwrap_or_default();
-            let (seconds, nanos) = (moment.as_second(), moment.subsec_nanosecond());
-            // Before 1970 both parts are negative.
-            if nanos < 0 {
-                Value::Timestamp(Timestamp::new(seconds - 1, (nanos + 1_000_000_000) as u32))
-            } else {
-                Value::Timestamp(Timestamp::new(seconds, nanos as u32))
+        (Json::String(text), Some(DataType::Timestamp)) => match text.parse::<jiff::Timestamp>() {
+            Ok(moment) => {
+                *precision = [*precision, digits(&text)].into_iter().max_by_key(|p| p.per_second()).unwrap_or_default();
+                Value::Timestamp(timestamp(moment))
             }
-        }
+            // Columns other than the key hold years that no calendar has.
+            Err(_) => Value::Text(text.into()),
+        },
         (Json::String(text), Some(DataType::VarBinary(_) | DataType::Geometry(_) | DataType::Blob)) => {
             Value::Bytes(bytes(&text).ok_or_else(|| format!("{text:?} is not hexadecimal"))?.into())
         }
@@ -211,6 +232,15 @@ fn cell(json: Json, data_type: Option<DataType>, precision: &mut Precision) -> R
         // A JSON tag comes as what it is.
         (json, _) => Value::Text(json.to_string().into()),
     })
+}
+
+fn timestamp(moment: jiff::Timestamp) -> Timestamp {
+    let (seconds, nanos) = (moment.as_second(), moment.subsec_nanosecond());
+    // Before 1970 both parts are negative.
+    match u32::try_from(nanos) {
+        Ok(nanos) => Timestamp::new(seconds, nanos),
+        Err(_) => Timestamp::new(seconds - 1, (nanos + 1_000_000_000) as u32),
+    }
 }
 
 /// The precision that a timestamp is written with: 3, 6 or 9 digits.
@@ -271,11 +301,14 @@ mod tests {
 
     #[test]
     fn what_is_no_value_of_its_type_is_refused() {
-        let odd = |kind: &str, text: &str| {
-            let answer = format!(r#"{{"code":0,"column_meta":[["c","{kind}",8]],"data":[["{text}"]],"rows":1}}"#);
-            rows(serde_json::from_str(&answer).unwrap()).unwrap_err()
-        };
-        assert!(odd("TIMESTAMP", "soon").contains("soon"));
-        assert!(odd("VARBINARY", "0").contains("hexadecimal"));
+        let odd = r#"{"code":0,"column_meta":[["c","VARBINARY",8]],"data":[["0"]],"rows":1}"#;
+        assert!(rows(serde_json::from_str(odd).unwrap()).unwrap_err().contains("hexadecimal"));
+    }
+
+    #[test]
+    fn years_beyond_the_calendar_stay_text() {
+        let far = "292278994-08-17T07:12:55.807Z";
+        let rows = read(&format!(r#"{{"code":0,"column_meta":[["c","TIMESTAMP",8]],"data":[["{far}"]],"rows":1}}"#));
+        assert_eq!(rows.rows[0], [Value::Text(far.into())]);
     }
 }

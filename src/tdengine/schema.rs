@@ -396,6 +396,8 @@ fn not_understood(sql: &str, reason: String) -> TdengineError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tdengine::error::Class;
+    use crate::tdengine::rows::ColumnMeta;
 
     #[test]
     fn the_longest_keep_counts() {
@@ -421,5 +423,82 @@ mod tests {
             assert_eq!(data_type.code(), if code == 19 { 18 } else { code });
         }
         assert_eq!(DataType::from_code(0, 0, 0, 0), None);
+    }
+
+    /// A server that answers as was recorded: rows of text, or a code.
+    struct Recorded(Vec<(&'static str, Result<Cells, i64>)>);
+
+    type Cells = Vec<Vec<Value<'static>>>;
+
+    impl Sql for Recorded {
+        async fn sql(&self, sql: &str) -> Result<Rows, TdengineError> {
+            let known = self.0.iter().find(|(start, _)| sql.starts_with(start));
+            match &known.unwrap_or_else(|| panic!("{sql}")).1 {
+                Ok(rows) => {
+                    let column = |name: &str| ColumnMeta { name: name.into(), data_type: None };
+                    let columns = ["precision", "keep"].map(column).to_vec();
+                    Ok(Rows { columns, rows: rows.clone(), ..Rows::default() })
+                }
+                Err(code) => {
+                    let (code, message) = (Code::new(*code), "as recorded".to_owned());
+                    Err(TdengineError::Server { code, message, action: sql.to_owned() })
+                }
+            }
+        }
+    }
+
+    fn field(name: &str, kind: &str, length: i64, note: &str) -> Vec<Value<'static>> {
+        let text = |text: &str| Value::from(text.to_owned());
+        vec![text(name), text(kind), Value::Int(length), text(note), text("delta-i")]
+    }
+
+    fn described() -> Cells {
+        vec![
+            field("ts", "TIMESTAMP", 8, ""),
+            field("k", "INT", 4, "COMPOSITE KEY"),
+            field("n", "NCHAR", 24, ""),
+            field("d", "DECIMAL(10, 2)", 8, ""),
+            field("g", "INT UNSIGNED", 4, "TAG"),
+        ]
+    }
+
+    const DATABASE: &str = "select `precision`, `keep` from information_schema.ins_databases where name='o''hara'";
+    const STABLE: &str =
+        "select stable_name from information_schema.ins_stables where db_name='o''hara' and stable_name='st'";
+
+    fn database() -> Cells {
+        vec![vec![Value::from("us".to_owned()), Value::from("30d,30d,60d".to_owned())]]
+    }
+
+    #[tokio::test]
+    async fn a_super_table_is_read_with_its_key_and_precision() {
+        let found = vec![vec![Value::from("st".to_owned())]];
+        let server = Recorded(vec![
+            (DATABASE, Ok(database())),
+            ("describe `o'hara`.`st`", Ok(described())),
+            (STABLE, Ok(found)),
+        ]);
+        let stable = SuperTable::read(&server, "o'hara", "st").await.unwrap();
+        assert_eq!((stable.precision, stable.composite_key), (Precision::Micro, true));
+        let types: Vec<_> =
+            stable.columns.iter().chain(&stable.tags).map(|field| field.data_type.to_string()).collect();
+        assert_eq!(types, ["TIMESTAMP", "INT", "NCHAR(24)", "DECIMAL(10, 2)", "INT UNSIGNED"]);
+        assert_eq!((stable.columns.len(), stable.tags.len()), (4, 1));
+        let keep = Database::read(&server, "o'hara").await.unwrap().keep;
+        assert_eq!(keep, Some(Duration::from_secs(60 * 86_400)));
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_is_told_apart() {
+        let read = async |answers| SuperTable::read(&Recorded(answers), "o'hara", "st").await.unwrap_err();
+        let no_database = read(vec![(DATABASE, Ok(Vec::new()))]).await;
+        assert!(matches!(no_database, TdengineError::NoDatabase { .. }), "{no_database}");
+        let no_stable = read(vec![(DATABASE, Ok(database())), ("describe", Err(0x2603))]).await;
+        assert!(matches!(no_stable, TdengineError::NoSuperTable { .. }), "{no_stable}");
+        let child =
+            read(vec![(DATABASE, Ok(database())), ("describe", Ok(described())), (STABLE, Ok(Vec::new()))]).await;
+        assert!(child.to_string().contains("not a super table"), "{child}");
+        let refused = read(vec![(DATABASE, Ok(database())), ("describe", Err(0x2644))]).await;
+        assert_eq!(refused.class(), Class::Fatal);
     }
 }

@@ -188,7 +188,11 @@ async fn an_outage_is_waited_out_and_nothing_is_resolved_meanwhile() {
     let run = run(&store, DeadLetterTo::None, lines(10)).await;
     run.ended.as_ref().unwrap();
     assert_eq!((run.rows(), run.committable()), (10, vec![(run.source.clone(), 10)]));
-    assert_eq!((store.fake().writes, store.fake().reconnects), (201, 200));
+    let (writes, reconnects) = {
+        let fake = store.fake();
+        (fake.writes, fake.reconnects)
+    };
+    assert_eq!((writes, reconnects), (201, 200));
     assert!(began.elapsed() > Duration::from_secs(600), "pauses grow, so 200 tries take long");
     assert_eq!(*run.shared.outage.borrow(), 0, "and in the end it is told to be over");
 }

@@ -61,10 +61,6 @@ impl BatchHeader {
         })
     }
 
-    pub(crate) fn last_offset(&self) -> i64 {
-        self.base_offset.saturating_add(i64::from(self.last_offset_delta))
-    }
-
     /// Compression as the attributes name it: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd.
     pub(crate) fn compression(&self) -> i16 {
         self.attributes & COMPRESSION_MASK

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -66,7 +65,7 @@ async fn serve(mut stream: TcpStream, peer: SocketAddr, node: Arc<Node>, id: u64
     let local = stream.local_addr()?;
     let max_idle = node.config.max_idle;
     let max_bytes = node.config.max_request_bytes;
-    let connection = Connection { node, sleeper: Sleeper { id, notify: Arc::new(Notify::new()) }, local, peer };
+    let connection = Connection { node, sleeper: Sleeper::new(id), local, peer };
     let mut buffer = BytesMut::new();
     while let Some(frame) = within(max_idle, read_frame(&mut stream, &mut buffer, max_bytes)).await? {
         match api::answer(&connection, frame).await? {

@@ -20,7 +20,6 @@ pub(crate) enum Place {
 pub(crate) struct Entry {
     pub base_offset: i64,
     pub last_offset: i64,
-    pub base_timestamp: i64,
     pub max_timestamp: i64,
     pub size: usize,
     pub place: Place,
@@ -31,7 +30,6 @@ impl Entry {
         Entry {
             base_offset,
             last_offset: base_offset.saturating_add(i64::from(header.last_offset_delta)),
-            base_timestamp: header.base_timestamp,
             max_timestamp: header.max_timestamp,
             size: header.size,
             place,
@@ -104,14 +102,6 @@ impl Log {
             freed_bytes += entry.memory_bytes();
         }
         Ok(freed_bytes)
-    }
-
-    /// Begins an empty log at `offset`: all that stood before was deleted in an earlier life.
-    pub(crate) fn begin_at(&mut self, offset: i64) {
-        if self.entries.is_empty() {
-            self.start_offset = self.start_offset.max(offset);
-            self.end_offset = self.end_offset.max(offset);
-        }
     }
 
     /// Forgets everything, and returns the memory that was used.

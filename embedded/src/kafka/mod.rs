@@ -108,6 +108,18 @@ pub enum BrokerError {
         #[source]
         source: std::io::Error,
     },
+    /// The data folder cannot be used.
+    #[error("cannot use the data folder {path}")]
+    DataDir {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The runtime ended while the broker started.
+    #[error("the runtime ended while the broker started")]
+    Cancelled,
 }
 
 /// A running broker. Dropping it stops it at once; [`Broker::shutdown`] also waits until all is written and closed.
@@ -131,7 +143,8 @@ impl Broker {
             listener.local_addr().map(|address| (listener, address))
         };
         let (listener, address) = listening.await.map_err(|source| BrokerError::Listen { address, source })?;
-        let node = Arc::new(Node::open(config)?);
+        let opening = tokio::task::spawn_blocking(move || Node::open(config));
+        let node = Arc::new(opening.await.map_err(|_| BrokerError::Cancelled)??);
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let deadlines = Arc::clone(&node.coordinator).run();

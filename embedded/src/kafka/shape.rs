@@ -244,3 +244,6 @@ impl Walk<'_> {
         Err(Untrue)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,13 +19,15 @@ pub(crate) type TopicConfig = BTreeMap<String, String>;
 #[derive(Debug)]
 pub(crate) struct Topic {
     pub name: String,
+    /// What its logs are kept under; names can be used again.
+    pub id: u64,
     partitions: RwLock<Vec<Arc<Partition>>>,
     config: Mutex<TopicConfig>,
 }
 
 impl Topic {
-    pub(crate) fn new(name: String, partitions: Vec<Arc<Partition>>, config: TopicConfig) -> Self {
-        Topic { name, partitions: RwLock::new(partitions), config: Mutex::new(config) }
+    pub(crate) fn new(name: String, id: u64, partitions: Vec<Arc<Partition>>, config: TopicConfig) -> Self {
+        Topic { name, id, partitions: RwLock::new(partitions), config: Mutex::new(config) }
     }
 
     pub(crate) fn partitions(&self) -> Vec<Arc<Partition>> {

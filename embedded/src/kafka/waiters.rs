@@ -15,6 +15,12 @@ pub(crate) struct Sleeper {
     pub notify: Arc<Notify>,
 }
 
+impl Sleeper {
+    pub(crate) fn new(id: u64) -> Self {
+        Sleeper { id, notify: Arc::new(Notify::new()) }
+    }
+}
+
 /// The connections that wait for one log.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters(Mutex<HashMap<u64, Arc<Notify>>>);

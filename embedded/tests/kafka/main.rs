@@ -1,4 +1,9 @@
-//! The embedded broker as librdkafka sees it.
+//! The embedded broker as its clients see it: librdkafka, and hostile ones that speak bytes.
 
+mod administration;
+mod faults;
+mod folder;
 mod groups;
+mod hostile;
+mod records;
 mod support;

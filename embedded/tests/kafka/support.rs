@@ -174,3 +174,12 @@ pub(crate) fn assignment(consumer: &BaseConsumer) -> BTreeMap<String, Vec<i32>> 
 pub(crate) fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|n| n.to_string()).collect()
 }
+
+/// Waits for something that needs nobody's help.
+pub(crate) fn wait_until(mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "it did not happen in time");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

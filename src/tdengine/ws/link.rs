@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -90,7 +90,7 @@ impl Link {
         };
         let waiting = Arc::new(Waiting { address, state: Mutex::default(), close: CancellationToken::new() });
         let (outgoing, requests) = mpsc::channel(MAX_OUTGOING);
-        tokio::spawn(serve(socket, requests, waiting.clone(), options.clone()));
+        tokio::spawn(serve(socket, requests, outgoing.downgrade(), waiting.clone(), options.clone()));
         Ok(Self { outgoing, waiting, next_id: AtomicU64::new(1), read_timeout: options.read_timeout })
     }
 
@@ -275,10 +275,16 @@ impl Drop for Registered<'_> {
     }
 }
 
-async fn serve(socket: Socket, requests: mpsc::Receiver<Outgoing>, waiting: Arc<Waiting>, options: ConnectOptions) {
+async fn serve(
+    socket: Socket,
+    requests: mpsc::Receiver<Outgoing>,
+    outgoing: mpsc::WeakSender<Outgoing>,
+    waiting: Arc<Waiting>,
+    options: ConnectOptions,
+) {
     let (sink, stream) = socket.split();
     let reason = tokio::select! {
-        reason = read(stream, &waiting, options.keep_alive.saturating_mul(3)) => reason,
+        reason = read(stream, &waiting, &outgoing, options.keep_alive.saturating_mul(3)) => reason,
         reason = write(sink, requests, &options) => reason,
         () = waiting.close.cancelled() => String::new(),
     };
@@ -287,7 +293,12 @@ async fn serve(socket: Socket, requests: mpsc::Receiver<Outgoing>, waiting: Arc<
 }
 
 /// Hands out replies until the socket ends, or is silent for longer than `silence`; says why.
-async fn read(mut stream: SplitStream<Socket>, waiting: &Waiting, silence: Duration) -> String {
+async fn read(
+    mut stream: SplitStream<Socket>,
+    waiting: &Waiting,
+    outgoing: &mpsc::WeakSender<Outgoing>,
+    silence: Duration,
+) -> String {
     loop {
         let message = match timeout(silence, stream.next()).await {
             Ok(Some(Ok(message))) => message,
@@ -317,12 +328,12 @@ async fn read(mut stream: SplitStream<Socket>, waiting: &Waiting, silence: Durat
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => None,
         };
         if let Some(Incoming::Reply(reply)) = unclaimed {
-            tracing::debug!(
-                action = reply.action,
-                req_id = reply.req_id,
-                code = reply.code,
-                "reply that no one waits for"
-            );
+            let Reply { action, req_id, code, .. } = &*reply;
+            tracing::debug!(action, req_id, code, "reply that no one waits for any more");
+            // A result that was given up would stay with the server for as long as the connection.
+            if let (Some(id), false, Some(outgoing)) = (reply.id, reply.is_update, outgoing.upgrade()) {
+                let _ = outgoing.try_send(Outgoing::Text(frame::action("free_result", 0, json!({ "id": id }))));
+            }
         }
     }
 }

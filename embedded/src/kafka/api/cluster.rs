@@ -106,7 +106,7 @@ pub(super) async fn init_producer_id(context: &Context<'_>, request: InitProduce
         None => context.check_injected(),
     };
     let id = match allowed {
-        Ok(()) => context.node.new_producer_id().await,
+        Ok(()) => context.node.new_producer_id(&context.connection.sleeper).await,
         Err(error) => Err(error),
     };
     match id {

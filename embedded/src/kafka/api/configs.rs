@@ -226,7 +226,7 @@ async fn alter(
     if validate_only {
         return Ok(());
     }
-    context.node.set_topic_config(name, config).await
+    context.node.set_topic_config(name, config, &context.connection.sleeper).await
 }
 
 fn topic_config(node: &Node, name: &str) -> Result<TopicConfig, Refusal> {

@@ -78,7 +78,7 @@ pub(super) async fn delete_groups(context: &Context<'_>, request: DeleteGroupsRe
     let mut response = DeleteGroupsResponse::default();
     for id in request.groups_names {
         let result = match context.check_injected() {
-            Ok(()) => context.node.delete_group(&id).await,
+            Ok(()) => context.node.delete_group(&id, &context.connection.sleeper).await,
             Err(error) => Err(error),
         };
         response.results.push(DeletableGroupResult::default().with_error_code(code_of(&result)).with_group_id(id));

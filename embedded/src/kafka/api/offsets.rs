@@ -156,7 +156,10 @@ pub(super) async fn offset_delete(context: &Context<'_>, request: OffsetDeleteRe
             let result = if is_live {
                 Err(ResponseError::GroupSubscribedToTopic)
             } else {
-                context.node.forget_offset(&request.group_id, &topic.name, asked.partition_index).await
+                context
+                    .node
+                    .forget_offset(&request.group_id, &topic.name, asked.partition_index, &context.connection.sleeper)
+                    .await
             };
             let answer = OffsetDeleteResponsePartition::default().with_partition_index(asked.partition_index);
             answers.partitions.push(answer.with_error_code(code_of(&result)));

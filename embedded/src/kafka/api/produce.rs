@@ -1,6 +1,7 @@
 //! Produce.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
@@ -9,18 +10,28 @@ use kafka_protocol::messages::produce_response::{PartitionProduceResponse, Produ
 
 use super::{Answer, Context, code, encode, text};
 use crate::kafka::batch::BatchHeader;
-use crate::kafka::partition::{Appended, Refusal};
+use crate::kafka::partition::{Appended, Partition, Refusal};
 
 const ZSTD: i16 = 4;
 /// From this version on a producer may use zstd (KIP-110).
 const ZSTD_SINCE: i16 = 7;
 
+/// A batch in the log, and the partition to wait on.
+type Taken = (Arc<Partition>, Appended);
+
 pub(super) async fn produce(context: &Context<'_>, request: ProduceRequest) -> io::Result<Answer> {
+    let mut taken = Vec::new();
+    for topic in &request.topic_data {
+        for data in &topic.partition_data {
+            taken.push(append(context, &topic.name, data, request.acks, request.transactional_id.is_some()).await);
+        }
+    }
+    let mut taken = taken.into_iter();
     let mut response = ProduceResponse::default();
     for topic in request.topic_data {
         let mut answers = TopicProduceResponse::default();
-        for data in topic.partition_data {
-            let result = append(context, &topic.name, &data, request.acks, request.transactional_id.is_some()).await;
+        for (data, taken) in topic.partition_data.iter().zip(taken.by_ref()) {
+            let result = settle(context, taken).await;
             answers.partition_responses.push(partition_response(context, data.index, result));
         }
         response.responses.push(answers.with_name(topic.name));
@@ -39,7 +50,7 @@ async fn append(
     data: &PartitionProduceData,
     acks: i16,
     transactional: bool,
-) -> Result<Appended, Refusal> {
+) -> Result<Taken, Refusal> {
     let plain = |error| (error, "");
     context.check_injected().map_err(plain)?;
     if !(-1..=1).contains(&acks) {
@@ -57,6 +68,12 @@ async fn append(
     }
     let max_bytes = topic.max_message_bytes().unwrap_or(context.node.config.max_message_bytes);
     let appended = partition.append(records, max_bytes)?;
+    Ok((partition, appended))
+}
+
+/// Waits until a batch may be acknowledged.
+async fn settle(context: &Context<'_>, taken: Result<Taken, Refusal>) -> Result<Appended, Refusal> {
+    let (partition, appended) = taken?;
     partition.durable(&appended, &context.connection.sleeper).await?;
     Ok(appended)
 }

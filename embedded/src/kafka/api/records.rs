@@ -119,7 +119,12 @@ pub(super) async fn delete_records(context: &Context<'_>, request: DeleteRecords
         for asked in &topic.partitions {
             let answer = DeleteRecordsPartitionResult::default().with_partition_index(asked.partition_index);
             let result = match context.check_injected() {
-                Ok(()) => context.node.delete_records(&topic.name, asked.partition_index, asked.offset).await,
+                Ok(()) => {
+                    context
+                        .node
+                        .delete_records(&topic.name, asked.partition_index, asked.offset, &context.connection.sleeper)
+                        .await
+                }
                 Err(error) => Err(error),
             };
             answers.partitions.push(match result {

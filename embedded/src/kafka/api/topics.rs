@@ -61,7 +61,7 @@ async fn find_or_create(context: &Context<'_>, name: &str, may_create: bool) -> 
                 return Err(unknown);
             }
             let count = check_partition_count(context.node.config.default_partitions).map_err(|(error, _)| error)?;
-            match context.node.create_topic(name, count, TopicConfig::new()).await {
+            match context.node.create_topic(name, count, TopicConfig::new(), &context.connection.sleeper).await {
                 Ok(topic) => Ok(topic),
                 Err((ResponseError::TopicAlreadyExists, _)) => context.node.topic(name),
                 Err((error, _)) => Err(error),
@@ -117,7 +117,7 @@ async fn create(
         configs::set(&mut config, &entry.name, entry.value.as_deref())?;
     }
     if !validate_only {
-        context.node.create_topic(&asked.name, count, config.clone()).await?;
+        context.node.create_topic(&asked.name, count, config.clone(), &context.connection.sleeper).await?;
     } else if context.node.topic(&asked.name).is_ok() {
         return Err((ResponseError::TopicAlreadyExists, format!("topic '{}' already exists", &*asked.name)));
     }
@@ -173,7 +173,7 @@ pub(super) async fn delete_topics(context: &Context<'_>, request: DeleteTopicsRe
     let mut response = DeleteTopicsResponse::default();
     for name in request.topic_names {
         let result = match context.check_injected() {
-            Ok(()) => context.node.delete_topic(&name).await,
+            Ok(()) => context.node.delete_topic(&name, &context.connection.sleeper).await,
             Err(error) => Err(error),
         };
         let answer = DeletableTopicResult::default().with_error_code(super::code_of(&result));
@@ -211,5 +211,5 @@ async fn grow(context: &Context<'_>, asked: &CreatePartitionsTopic, validate_onl
             return Err((ResponseError::InvalidReplicaAssignment, reason));
         }
     }
-    context.node.add_partitions(&topic, count, validate_only).await
+    context.node.add_partitions(&topic, count, validate_only, &context.connection.sleeper).await
 }

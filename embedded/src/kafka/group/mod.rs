@@ -12,6 +12,8 @@ mod join;
 mod member;
 mod offsets;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -96,6 +98,11 @@ impl Default for Group {
 }
 
 impl Group {
+    /// An empty group that had committed `offsets`.
+    pub(crate) fn with_offsets(offsets: Offsets) -> Self {
+        Group { offsets, ..Group::default() }
+    }
+
     pub(crate) fn state(&self) -> State {
         self.state
     }

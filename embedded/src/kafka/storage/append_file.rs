@@ -1,8 +1,8 @@
 //! A file that is only ever appended to, by one writer at a time, which takes along all that has gathered meanwhile.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
@@ -100,13 +100,11 @@ impl AppendFile {
         if let Some(file) = self.file.get() {
             return Ok(Arc::clone(file));
         }
+        if let Some(folder) = self.path.parent() {
+            fs::create_dir_all(folder)?;
+        }
         let opened = OpenOptions::new().create(true).read(true).append(true).open(&self.path)?;
         Ok(Arc::clone(self.file.get_or_init(|| Arc::new(opened))))
-    }
-
-    /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 
     fn write_waiting(&self) {

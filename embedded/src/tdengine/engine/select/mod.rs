@@ -1,0 +1,623 @@
+//! Queries: FROM, WHERE, grouping and windows, projection, ORDER BY, LIMIT.
+//!
+//! A query is bound to the catalog as it is when it starts; its rows are then read page by page, so that neither a long
+//! query nor a slow client holds up a writer. It may see rows that are written while it runs.
+
+mod aggregate;
+mod bind;
+mod eval;
+mod functions;
+mod group;
+mod input;
+mod join;
+mod source;
+mod value;
+mod write;
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::vec;
+
+use self::bind::{Binder, Grouping, has_aggregate, invalid_column, same};
+use self::eval::{Context, Node, Typed};
+use self::group::{Frame, Grouper};
+use self::input::{Conditions, Input};
+use self::source::{InputColumn, Role, Source};
+use super::sql::ast::{Body, Expr, Literal, OrderBy, Query, Select, SelectItem};
+use super::{Cell, Column, DataType, Inner, Precision, ResultSet, Session, TdError};
+
+/// The longest name of a result's column, in bytes.
+const MAX_NAME_BYTES: usize = 64;
+
+/// Rows of a result, one by one.
+#[derive(Debug)]
+pub(crate) enum Rows {
+    Ready(vec::IntoIter<Vec<Cell>>),
+    Stream(Box<Stream>),
+}
+
+/// Rows that are projected while they are read.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    source: Source,
+    conditions: Conditions,
+    items: Vec<Typed>,
+    skip: u64,
+    take: u64,
+    row: Vec<Cell>,
+}
+
+impl Rows {
+    pub(crate) fn next(&mut self) -> Result<Option<Vec<Cell>>, TdError> {
+        match self {
+            Self::Ready(rows) => Ok(rows.next()),
+            Self::Stream(stream) => stream.next(),
+        }
+    }
+}
+
+impl Stream {
+    fn next(&mut self) -> Result<Option<Vec<Cell>>, TdError> {
+        while self.take > 0 && self.source.next(&mut self.row)? {
+            if !self.conditions.accepts(&self.row)? {
+                continue;
+            }
+            if self.skip > 0 {
+                self.skip -= 1;
+                continue;
+            }
+            self.take -= 1;
+            return project(&self.items, &self.row).map(Some);
+        }
+        Ok(None)
+    }
+}
+
+fn project(items: &[Typed], row: &[Cell]) -> Result<Vec<Cell>, TdError> {
+    items.iter().map(|item| item.eval(row)).collect()
+}
+
+impl Inner {
+    /// Runs a query; its rows may still have to be read.
+    pub(crate) fn query(self: &Arc<Self>, session: &Session, query: &Query) -> Result<ResultSet, TdError> {
+        match &query.body {
+            Body::Select(select) => self.select(session, select, query),
+            body => {
+                let (columns, precision, mut rows) = self.body(session, body)?;
+                let outer =
+                    Input::of_result(ResultSet::new(columns, precision, Rows::Ready(Vec::new().into_iter())), b"")?;
+                let context = self.context(session, precision);
+                let mut keys = Vec::new();
+                for order in &query.order_by {
+                    let mut binder = Binder { columns: &outer.columns, context: &context, grouping: None };
+                    keys.push(match position(&order.expr, outer.columns.len()) {
+                        Some(i) => Typed::input(i, outer.columns[i].data_type),
+                        None => binder.bind(&order.expr)?,
+                    });
+                }
+                let mut sorted =
+                    Sorter::new(&query.order_by, keys.iter().map(|key| key.data_type).collect(), query.limit);
+                for row in rows.drain(..) {
+                    sorted.push(project(&keys, &row)?, row);
+                }
+                let columns =
+                    outer.columns.iter().map(|c| Column { name: c.name.clone().into_bytes(), data_type: c.data_type });
+                Ok(ResultSet::new(columns.collect(), precision, Rows::Ready(sorted.finish().into_iter())))
+            }
+        }
+    }
+
+    fn body(
+        self: &Arc<Self>,
+        session: &Session,
+        body: &Body,
+    ) -> Result<(Vec<Column>, Precision, Vec<Vec<Cell>>), TdError> {
+        match body {
+            Body::Nested(query) => {
+                let mut result = self.query(session, query)?;
+                let rows = input::collect(&mut result)?;
+                Ok((result.columns().to_vec(), result.precision(), rows))
+            }
+            Body::Select(_) => {
+                let query = Query { body: body.clone(), order_by: Vec::new(), slimit: None, limit: None };
+                self.body(session, &Body::Nested(Box::new(query)))
+            }
+            Body::Union { all, left, right } => {
+                let (mut columns, precision, mut rows) = self.body(session, left)?;
+                let (others, _, more) = self.body(session, right)?;
+                if columns.len() != others.len() {
+                    return Err(TdError::new(0x2656, "The number of columns in the query is not equal"));
+                }
+                let context = self.context(session, precision);
+                for (column, other) in columns.iter_mut().zip(&others) {
+                    column.data_type = bind::common_type(column.data_type, other.data_type);
+                }
+                rows.extend(more.into_iter().map(|row| {
+                    let cast = |(i, cell): (usize, &Cell)| {
+                        value::cast(cell, others[i].data_type, columns[i].data_type, precision, &context.zone)
+                    };
+                    row.iter().enumerate().map(cast).collect::<Vec<_>>()
+                }));
+                if !all {
+                    distinct(&mut rows);
+                }
+                Ok((columns, precision, rows))
+            }
+        }
+    }
+
+    fn context(&self, session: &Session, precision: Precision) -> Context {
+        let exists = |name: &&String| self.catalog().databases.contains_key(*name) || super::exec::is_system(name);
+        Context {
+            precision,
+            zone: session.time_zone.clone(),
+            now: (self.clock)(),
+            user: session.user.clone(),
+            database: session.database.as_ref().filter(exists).cloned(),
+        }
+    }
+
+    fn select(self: &Arc<Self>, session: &Session, select: &Select, query: &Query) -> Result<ResultSet, TdError> {
+        let (mut input, joined) = match &select.from {
+            None => (Input::nothing(), None),
+            Some(from @ super::sql::ast::From::Join { .. }) => {
+                let (input, rest) = self.join(session, from, select.condition.as_ref())?;
+                (input, Some(rest))
+            }
+            Some(from) => (self.input(session, from)?, None),
+        };
+        let context = self.context(session, input.precision);
+        let columns = input.columns.clone();
+        let items = expand(&select.items, &columns)?;
+        let order_by = substitute(&query.order_by, &items);
+        // Without FROM a condition changes nothing.
+        let condition = match joined {
+            Some(rest) => rest,
+            None => select.condition.clone().filter(|_| select.from.is_some()),
+        };
+        let condition = condition
+            .as_ref()
+            .map(|e| Binder { columns: &columns, context: &context, grouping: None }.bind(e))
+            .transpose()?;
+        let conditions = Conditions::split(condition, &columns)?;
+        prune(&mut input, &conditions)?;
+        let grouped = !select.group_by.is_empty()
+            || select.window.is_some()
+            || items.iter().any(|item| has_aggregate(&item.expr))
+            || order_by.iter().any(|order| has_aggregate(&order.expr))
+            || select.having.as_ref().is_some_and(has_aggregate);
+        if query.slimit.is_some() && select.partition_by.is_empty() && select.group_by.is_empty() {
+            return Err(TdError::new(0x2638, "slimit/soffset only available for PARTITION/GROUP BY query"));
+        }
+        let plan = Plan { select, query, context: &context, columns: &columns, items: &items, order_by: &order_by };
+        if grouped { plan.grouped(input, conditions) } else { plan.rows(input, conditions) }
+    }
+}
+
+/// Narrows a scan to the tables and times a condition leaves.
+fn prune(input: &mut Input, conditions: &Conditions) -> Result<(), TdError> {
+    if let Source::Scan(scan) = &mut input.source {
+        scan.range.0 = scan.range.0.max(conditions.first.unwrap_or(i64::MIN));
+        scan.range.1 = scan.range.1.min(conditions.last.unwrap_or(i64::MAX));
+        for condition in &conditions.tables {
+            scan.keep_tables(condition)?;
+        }
+        return Ok(());
+    }
+    // Rows at hand have no index: what would narrow a scan is a condition like any other.
+    let Source::Rows(rows) = &mut input.source else { return Ok(()) };
+    let time = input.columns.iter().position(|column| column.role == Role::Time);
+    let mut kept = Vec::new();
+    for row in rows {
+        let at = match time.and_then(|i| row.get(i)) {
+            Some(Cell::Timestamp(at)) => Some(*at),
+            _ => None,
+        };
+        let in_time = conditions.first.is_none_or(|first| at.is_some_and(|at| at >= first))
+            && conditions.last.is_none_or(|last| at.is_some_and(|at| at <= last));
+        let mut fits = in_time;
+        for condition in &conditions.tables {
+            fits = fits && condition.truth(&row)? == Some(true);
+        }
+        if fits {
+            kept.push(row);
+        }
+    }
+    input.source = Source::Rows(kept.into_iter());
+    Ok(())
+}
+
+/// Puts columns in place of `*`, and one call for each column in place of `last(*)` and `last(a, b)`.
+fn expand(items: &[SelectItem], columns: &[InputColumn]) -> Result<Vec<SelectItem>, TdError> {
+    let mut expanded = Vec::new();
+    for item in items {
+        let of_table =
+            |table: &Option<Vec<u8>>, column: &InputColumn| table.as_ref().is_none_or(|table| **table == *column.table);
+        let named =
+            |column: &InputColumn| Expr::Column { table: Some(column.table.to_vec()), name: column.name.clone() };
+        match &item.expr {
+            Expr::Star { table } => {
+                let before = expanded.len();
+                for column in columns.iter().filter(|column| column.in_star && of_table(table, column)) {
+                    expanded.push(SelectItem {
+                        expr: named(column),
+                        alias: None,
+                        text: column.name.clone().into_bytes(),
+                    });
+                }
+                if expanded.len() == before {
+                    return Err(invalid_column("*"));
+                }
+            }
+            Expr::Call { name, args } if matches!(name.as_str(), "first" | "last" | "last_row") => {
+                let mut each = Vec::new();
+                for arg in args {
+                    match arg {
+                        Expr::Star { table } => each.extend(
+                            columns
+                                .iter()
+                                .filter(|column| column.in_star && column.role != Role::Tag && of_table(table, column))
+                                .map(|column| (named(column), column.name.clone())),
+                        ),
+                        Expr::Column { name, .. } => each.push((arg.clone(), name.clone())),
+                        other => each.push((other.clone(), String::new())),
+                    }
+                }
+                if each.len() == 1 && !matches!(args[..], [Expr::Star { .. }]) {
+                    expanded.push(item.clone());
+                    continue;
+                }
+                for (arg, column) in each {
+                    let text = format!("{name}({column})").into_bytes();
+                    expanded.push(SelectItem {
+                        expr: Expr::Call { name: name.clone(), args: vec![arg] },
+                        alias: None,
+                        text,
+                    });
+                }
+            }
+            _ => expanded.push(item.clone()),
+        }
+    }
+    Ok(expanded)
+}
+
+/// The item that `order by 2` means.
+fn position(expr: &Expr, items: usize) -> Option<usize> {
+    match expr {
+        Expr::Literal(Literal::Int(n)) => usize::try_from(*n).ok()?.checked_sub(1).filter(|i| *i < items),
+        _ => None,
+    }
+}
+
+/// Puts the select list's expressions in place of their aliases and positions.
+fn substitute(order_by: &[OrderBy], items: &[SelectItem]) -> Vec<OrderBy> {
+    let expr = |order: &OrderBy| {
+        if let Some(i) = position(&order.expr, items.len()) {
+            return items[i].expr.clone();
+        }
+        match &order.expr {
+            Expr::Column { table: None, name } => items
+                .iter()
+                .find(|item| item.alias.as_deref() == Some(name.as_bytes()))
+                .map_or_else(|| order.expr.clone(), |item| item.expr.clone()),
+            other => other.clone(),
+        }
+    };
+    order_by.iter().map(|order| OrderBy { expr: expr(order), ..order.clone() }).collect()
+}
+
+fn result_columns(items: &[SelectItem], bound: &[Typed]) -> Vec<Column> {
+    let name = |item: &SelectItem| {
+        let mut name = match (&item.alias, &item.expr) {
+            (Some(alias), _) => alias.clone(),
+            (None, Expr::Column { name, .. } | Expr::Pseudo { name, .. }) => name.clone().into_bytes(),
+            (None, _) => item.text.clone(),
+        };
+        name.truncate(MAX_NAME_BYTES);
+        name
+    };
+    items.iter().zip(bound).map(|(item, bound)| Column { name: name(item), data_type: bound.data_type }).collect()
+}
+
+fn distinct(rows: &mut Vec<Vec<Cell>>) {
+    let mut seen = HashSet::new();
+    rows.retain(|row| {
+        let mut key = Vec::new();
+        row.iter().for_each(|cell| value::key_bytes(cell, &mut key));
+        seen.insert(key)
+    });
+}
+
+/// One SELECT, its names looked up.
+struct Plan<'a> {
+    select: &'a Select,
+    query: &'a Query,
+    context: &'a Context,
+    columns: &'a [InputColumn],
+    items: &'a [SelectItem],
+    order_by: &'a [OrderBy],
+}
+
+impl Plan<'_> {
+    /// A query whose rows stay rows.
+    fn rows(&self, mut input: Input, conditions: Conditions) -> Result<ResultSet, TdError> {
+        let mut binder = Binder { columns: self.columns, context: self.context, grouping: None };
+        let items = self.items.iter().map(|item| binder.bind(&item.expr)).collect::<Result<Vec<_>, _>>()?;
+        let keys = self.order_by.iter().map(|order| binder.bind(&order.expr)).collect::<Result<Vec<_>, _>>()?;
+        let partitions =
+            self.select.partition_by.iter().map(|expr| binder.bind(expr)).collect::<Result<Vec<_>, _>>()?;
+        if self.select.having.is_some() {
+            return Err(TdError::new(0x260c, "Not a single-group group function"));
+        }
+        let columns = result_columns(self.items, &items);
+        let precision = input.precision;
+        if self.of_tables(&items) {
+            list_tables(&mut input);
+        }
+        let by_time = match (&keys[..], self.order_by) {
+            ([Typed { node: Node::Input(i), .. }], [order]) => {
+                (input.single && self.columns[*i].role == Role::Time).then_some(order.descending)
+            }
+            _ => None,
+        };
+        if let (Some(descending), Source::Scan(scan)) = (by_time, &mut input.source) {
+            scan.descending = descending;
+        }
+        if let Source::Scan(scan) = &mut input.source {
+            let mut needed = vec![false; self.columns.len()];
+            let all = items.iter().chain(&keys).chain(&partitions).chain(&conditions.rest);
+            all.for_each(|expr| expr.inputs(&mut |i| needed[i] = true));
+            scan.only(&needed);
+        }
+        let in_order = keys.is_empty() || (by_time.is_some() && matches!(input.source, Source::Scan(_)));
+        if in_order && !self.select.distinct && partitions.is_empty() {
+            let (take, skip) = self.query.limit.unwrap_or((u64::MAX, 0));
+            let stream = Stream { source: input.source, conditions, items, skip, take, row: Vec::new() };
+            return Ok(ResultSet::new(columns, precision, Rows::Stream(Box::new(stream))));
+        }
+        let each_partition = self.order_by.is_empty() && !partitions.is_empty();
+        let limit = self.query.limit.filter(|_| !self.select.distinct && !each_partition);
+        let mut sorted = Sorter::new(self.order_by, keys.iter().map(|key| key.data_type).collect(), limit);
+        let mut row = Vec::new();
+        let mut counted: std::collections::HashMap<Vec<u8>, u64> = std::collections::HashMap::new();
+        while input.source.next(&mut row)? {
+            if !conditions.accepts(&row)? {
+                continue;
+            }
+            if let (true, Some((take, skip))) = (each_partition, self.query.limit) {
+                let mut key = Vec::new();
+                for expr in &partitions {
+                    value::key_bytes(&expr.eval(&row)?, &mut key);
+                }
+                let count = counted.entry(key).or_default();
+                *count += 1;
+                if *count <= skip || *count - skip > take {
+                    continue;
+                }
+            }
+            sorted.push(project(&keys, &row)?, project(&items, &row)?);
+        }
+        let mut rows = sorted.finish();
+        if self.select.distinct {
+            distinct(&mut rows);
+            rows = limited(rows, self.query.limit);
+        }
+        Ok(ResultSet::new(columns, precision, Rows::Ready(rows.into_iter())))
+    }
+
+    /// `select tags ..` and `select distinct` of tags and names are answered from the tables, with rows or without.
+    fn of_tables(&self, items: &[Typed]) -> bool {
+        let mut only_tags = true;
+        for item in items {
+            item.inputs(&mut |i| only_tags &= matches!(self.columns[i].role, Role::Tag | Role::TableName));
+        }
+        only_tags && (self.select.tags || self.select.distinct)
+    }
+
+    /// A query with aggregates, groups or a window.
+    fn grouped(&self, mut input: Input, conditions: Conditions) -> Result<ResultSet, TdError> {
+        let mut binder = Binder { columns: self.columns, context: self.context, grouping: None };
+        let key_exprs: Vec<&Expr> =
+            self.select.partition_by.iter().chain(&self.select.group_by).map(|e| self.aliased(e)).collect();
+        let keys = key_exprs.iter().map(|expr| binder.bind(expr)).collect::<Result<Vec<_>, _>>()?;
+        let is_time = |expr: &Expr| {
+            let bound = Binder { columns: self.columns, context: self.context, grouping: None }.bind(expr);
+            matches!(bound, Ok(Typed { node: Node::Input(i), .. }) if self.columns[i].role == Role::Time)
+        };
+        let bind = |expr: &Expr| Binder { columns: self.columns, context: self.context, grouping: None }.bind(expr);
+        let frame = Frame::new(self.select.window.as_ref(), self.context, bind, is_time)?;
+        let mut grouping = Grouping {
+            keys: key_exprs.iter().zip(&keys).map(|(expr, key)| (*expr, key.data_type)).collect(),
+            group_by: !self.select.group_by.is_empty(),
+            window: self.select.window.is_some(),
+            aggregates: Vec::new(),
+        };
+        let mut binder = Binder { columns: self.columns, context: self.context, grouping: Some(&mut grouping) };
+        // Aggregates first: whether a plain column may stand beside them depends on them.
+        let mut items: Vec<Option<Typed>> = vec![None; self.items.len()];
+        for aggregates in [true, false] {
+            for (item, bound) in self.items.iter().zip(&mut items) {
+                if has_aggregate(&item.expr) == aggregates {
+                    *bound = Some(binder.bind(&item.expr)?);
+                }
+            }
+        }
+        let items: Vec<Typed> = items.into_iter().flatten().collect();
+        let having = self.select.having.as_ref().map(|having| binder.bind(having)).transpose()?;
+        let mut order_keys = Vec::new();
+        for order in self.order_by {
+            // What the select list has is taken from there, so that its choice of a row counts.
+            let listed = self.items.iter().position(|item| same(&item.expr, &order.expr));
+            order_keys.push(match listed {
+                Some(i) => items[i].clone(),
+                None => binder.bind(&order.expr)?,
+            });
+        }
+        self.check(&input, &grouping)?;
+        let columns = result_columns(self.items, &items);
+        let precision = input.precision;
+        if let Source::Scan(scan) = &mut input.source {
+            let mut needed = vec![false; self.columns.len()];
+            let aggregates = grouping.aggregates.iter().map(|aggregate| &aggregate.arg);
+            keys.iter()
+                .chain(aggregates)
+                .chain(&conditions.rest)
+                .for_each(|expr| expr.inputs(&mut |i| needed[i] = true));
+            if let Frame::State(state) = &frame {
+                state.inputs(&mut |i| needed[i] = true);
+            }
+            scan.only(&needed);
+        }
+        let grouper = Grouper {
+            keys: &keys,
+            aggregates: &grouping.aggregates,
+            frame: &frame,
+            conditions: &conditions,
+            context: self.context,
+        };
+        let mut groups = grouper.run(input)?;
+        if let Some((take, skip)) = self.query.slimit {
+            groups.retain(|rows| !rows.is_empty());
+            groups = groups.into_iter().skip(skip as usize).take(take as usize).collect();
+        }
+        let each_partition = self.order_by.is_empty() && !self.select.partition_by.is_empty();
+        let limit = self.query.limit.filter(|_| !self.select.distinct && !each_partition);
+        let mut sorted = Sorter::new(self.order_by, order_keys.iter().map(|key| key.data_type).collect(), limit);
+        for rows in groups {
+            let mut kept = Vec::new();
+            for row in rows {
+                if having.as_ref().map_or(Ok(Some(true)), |having| having.truth(&row))? == Some(true) {
+                    kept.push((project(&order_keys, &row)?, project(&items, &row)?));
+                }
+            }
+            let (take, skip) = self.query.limit.filter(|_| each_partition).unwrap_or((u64::MAX, 0));
+            for (key, row) in kept.into_iter().skip(skip as usize).take(usize::try_from(take).unwrap_or(usize::MAX)) {
+                sorted.push(key, row);
+            }
+        }
+        let mut rows = sorted.finish();
+        if self.select.distinct {
+            distinct(&mut rows);
+            rows = limited(rows, self.query.limit);
+        }
+        Ok(ResultSet::new(columns, precision, Rows::Ready(rows.into_iter())))
+    }
+
+    /// A group's expression, or the item whose alias or place it is.
+    fn aliased<'e>(&'e self, expr: &'e Expr) -> &'e Expr {
+        if let Some(i) = position(expr, self.items.len()) {
+            return &self.items[i].expr;
+        }
+        match expr {
+            Expr::Column { table: None, name } if !self.columns.iter().any(|column| column.name == *name) => {
+                let item = self.items.iter().find(|item| item.alias.as_deref() == Some(name.as_bytes()));
+                item.map_or(expr, |item| &item.expr)
+            }
+            _ => expr,
+        }
+    }
+
+    fn check(&self, input: &Input, grouping: &Grouping<'_>) -> Result<(), TdError> {
+        let percentile = |name: &str| {
+            self.items.iter().any(|item| {
+                let mut found = false;
+                bind::walk(&item.expr, &mut |expr| found |= matches!(expr, Expr::Call { name: of, .. } if of == name));
+                found
+            })
+        };
+        if percentile("percentile") && !input.single && matches!(input.source, Source::Scan(_)) {
+            return Err(TdError::new(0x265f, "percentile is only supported in single table query"));
+        }
+        if grouping.aggregates.is_empty() && grouping.window && !grouping.group_by {
+            return Err(TdError::new(0x260c, "Not a single-group group function"));
+        }
+        Ok(())
+    }
+}
+
+/// One row a table: its columns NULL, its tags and name.
+fn list_tables(input: &mut Input) {
+    if let Source::Scan(scan) = &mut input.source {
+        let columns = scan.columns;
+        let row = |(_, fixed): (_, Vec<Cell>)| {
+            let mut row = vec![Cell::Null; columns];
+            row.extend(fixed);
+            row
+        };
+        let rows: Vec<_> = std::mem::take(&mut scan.tables).into_iter().rev().map(row).collect();
+        input.source = Source::Rows(rows.into_iter());
+    }
+}
+
+fn limited(rows: Vec<Vec<Cell>>, limit: Option<(u64, u64)>) -> Vec<Vec<Cell>> {
+    let (take, skip) = limit.unwrap_or((u64::MAX, 0));
+    let bounded = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    rows.into_iter().skip(bounded(skip)).take(bounded(take)).collect()
+}
+
+/// Collects rows with the keys they are sorted by; with a limit it holds only as many as that needs.
+struct Sorter<'a> {
+    order_by: &'a [OrderBy],
+    types: Vec<DataType>,
+    limit: Option<(u64, u64)>,
+    rows: Vec<(Vec<Cell>, Vec<Cell>)>,
+}
+
+impl<'a> Sorter<'a> {
+    fn new(order_by: &'a [OrderBy], types: Vec<DataType>, limit: Option<(u64, u64)>) -> Self {
+        Self { order_by, types, limit, rows: Vec::new() }
+    }
+
+    fn push(&mut self, key: Vec<Cell>, row: Vec<Cell>) {
+        self.rows.push((key, row));
+        if let Some((take, skip)) = self.limit {
+            let most = usize::try_from(take.saturating_add(skip)).unwrap_or(usize::MAX);
+            if self.rows.len() > most.saturating_mul(2).saturating_add(4096) {
+                self.sort();
+                self.rows.truncate(most);
+            }
+        }
+    }
+
+    fn sort(&mut self) {
+        if self.order_by.is_empty() {
+            return;
+        }
+        let (order_by, types) = (self.order_by, &self.types);
+        self.rows.sort_by(|(a, _), (b, _)| {
+            let mut ordering = Ordering::Equal;
+            for (i, order) in order_by.iter().enumerate() {
+                let nulls = (a[i] == Cell::Null).cmp(&(b[i] == Cell::Null));
+                ordering = match order.nulls_first {
+                    Some(true) if nulls.is_ne() => nulls.reverse(),
+                    Some(false) if nulls.is_ne() => nulls,
+                    _ => {
+                        let ascending = value::order(&a[i], &b[i], types[i]);
+                        if order.descending { ascending.reverse() } else { ascending }
+                    }
+                };
+                if ordering.is_ne() {
+                    break;
+                }
+            }
+            ordering
+        });
+    }
+
+    fn finish(mut self) -> Vec<Vec<Cell>> {
+        self.sort();
+        limited(self.rows.into_iter().map(|(_, row)| row).collect(), self.limit)
+    }
+}
+
+/// Whether a text fits a LIKE pattern.
+pub(crate) fn like(text: &[u8], pattern: &[u8]) -> bool {
+    value::like(text, pattern)
+}
+
+/// A value as text.
+pub(crate) fn plain_text(cell: &Cell, data_type: DataType) -> Vec<u8> {
+    value::text(cell, data_type)
+}
