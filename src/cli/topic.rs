@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
+use kafka_taos::mq::MqError;
 use kafka_taos::mq::kafka::Admin;
 use serde::Serialize;
 use serde_json::json;
@@ -30,6 +31,9 @@ enum Action {
         /// A setting of the topic; repeat it for several
         #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
         topic_config: Vec<(String, String)>,
+        /// Leave a topic of that name as it is, and count that as done
+        #[arg(long)]
+        if_not_exists: bool,
         #[command(flatten)]
         kafka: KafkaArgs,
         #[command(flatten)]
@@ -83,8 +87,19 @@ impl Topic {
         let timeout = settings.timeout;
         let admin = Admin::new(&settings.kafka)?;
         match self.action {
-            Action::Create { partitions, replication_factor, topic_config, .. } => {
+            Action::Create { partitions, replication_factor, topic_config, if_not_exists, .. } => {
                 let topic = settings.one_topic()?;
+                if if_not_exists {
+                    match admin.partitions(topic, timeout) {
+                        Err(MqError::UnknownTopic { .. }) => {}
+                        there => {
+                            let partitions = there?;
+                            let text = format!("topic {topic} is there already, with {partitions} partitions");
+                            done(context, &text, json!({"created": null, "partitions": partitions}))?;
+                            return Ok(Ended::Done);
+                        }
+                    }
+                }
                 admin.create(topic, partitions, replication_factor, &topic_config, timeout).await?;
                 done(
                     context,

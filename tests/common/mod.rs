@@ -1,0 +1,36 @@
+//! What tests of whole processes share: our binary, a pair of embedded servers, a real Apache Kafka.
+
+// Each test program uses a part of it.
+#![allow(dead_code)]
+
+pub(crate) mod kafka;
+pub(crate) mod pair;
+pub(crate) mod process;
+pub(crate) mod skip;
+
+use std::time::{Duration, Instant};
+
+/// Longer than anything here takes; who waits so long has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits until `ready` yields something.
+///
+/// # Panics
+/// It does not, for [`PATIENCE`].
+#[track_caller]
+pub(crate) fn until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = ready() {
+            return found;
+        }
+        assert!(began.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain until {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A port that nothing listens on at this moment.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
