@@ -291,7 +291,7 @@ pub(crate) const NUMBER_OPTIONS: &[(&str, i64, i64, i64, bool)] = &[
     ("maxrows", 200, 10_000, 4096, false),
     ("minrows", 10, 1000, 100, true),
     ("stt_trigger", 1, 16, 2, true),
-    ("pages", 64, i32::MAX as i64, 256, true),
+    ("pages", 64, i32::MAX as i64 - 1, 256, true),
     ("pagesize", 1, 16384, 4, false),
     ("replica", 1, 3, 1, true),
     ("wal_level", 0, 2, 1, true),

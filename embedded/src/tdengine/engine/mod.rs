@@ -15,6 +15,7 @@ mod stmt2;
 mod storage;
 mod time;
 mod types;
+mod vgroup;
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

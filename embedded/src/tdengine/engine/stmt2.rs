@@ -16,6 +16,8 @@ use super::{DataType, Engine, Session, TdError};
 
 /// The most rows of one table in one bind.
 const MAX_ROWS: usize = 32_767;
+/// `is_null` of a row that leaves the stored value as it is; 0 is a value, anything else NULL.
+const ABSENT: u8 = 2;
 
 /// `single_table_bind_once` of `stmt2_init`: the two ways of the server's client library to collect binds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -301,7 +303,7 @@ impl PreparedInsert {
         let partial = sources.iter().any(|source| match source {
             Source::Absent => true,
             Source::Null => false,
-            Source::Fixed { is_null, .. } | Source::Var { is_null, .. } => is_null.contains(&2),
+            Source::Fixed { is_null, .. } | Source::Var { is_null, .. } => is_null.contains(&ABSENT),
         });
         let bytes: usize = table.columns.iter().map(|column| column.data.len() + 2 * column.is_null.len()).sum();
         self.batch.reserve(index, rows, bytes + rows * (3 + sources.len() / 4));
@@ -501,8 +503,8 @@ impl Source<'_> {
             Self::Null => writer.null(),
             Self::Fixed { is_null, data, width } => match is_null[row] {
                 0 => writer.fixed(&data[row * *width..(row + 1) * *width]),
-                1 => writer.null(),
-                _ => writer.absent(),
+                ABSENT => writer.absent(),
+                _ => writer.null(),
             },
             Self::Var { is_null, lengths, data, at, width } => {
                 let len = length_at(lengths, row);
@@ -510,8 +512,8 @@ impl Source<'_> {
                 *at += len;
                 match is_null[row] {
                     0 => writer.push(*width, Slot::Value(value)),
-                    1 => writer.null(),
-                    _ => writer.absent(),
+                    ABSENT => writer.absent(),
+                    _ => writer.null(),
                 }
             }
         }

@@ -149,6 +149,9 @@ fn default_compression(data_type: DataType) -> [&'static str; 3] {
         DataType::Timestamp => ["delta-i", "lz4", "medium"],
         DataType::Bool => ["bit-packing", "zstd", "medium"],
         DataType::Float | DataType::Double => ["delta-d", "lz4", "medium"],
+        DataType::TinyInt | DataType::UTinyInt | DataType::SmallInt | DataType::USmallInt => {
+            ["simple8b", "zlib", "medium"]
+        }
         other if other.fixed_width().is_some() && !matches!(other, DataType::Decimal { .. }) => {
             ["simple8b", "lz4", "medium"]
         }

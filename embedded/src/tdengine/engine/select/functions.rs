@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::eval::{Context, Typed};
+use super::eval::{Context, Node, Typed};
 use super::value::{self, is_numeric, is_text};
 use crate::tdengine::engine::sql::literal::midnight;
 use crate::tdengine::engine::{Cell, DataType, Precision, SERVER_VERSION, TdError, geometry, time};
@@ -28,6 +28,9 @@ pub(super) enum Function {
     Acos,
     Atan,
     Sign,
+    Degrees,
+    Radians,
+    Mod,
     Pi,
     Length,
     CharLength,
@@ -77,6 +80,9 @@ const FUNCTIONS: &[(&str, Function, usize, usize)] = &[
     ("acos", Function::Acos, 1, 1),
     ("atan", Function::Atan, 1, 1),
     ("sign", Function::Sign, 1, 1),
+    ("degrees", Function::Degrees, 1, 1),
+    ("radians", Function::Radians, 1, 1),
+    ("mod", Function::Mod, 2, 2),
     ("pi", Function::Pi, 0, 0),
     ("length", Function::Length, 1, 1),
     ("char_length", Function::CharLength, 1, 1),
@@ -110,9 +116,62 @@ const FUNCTIONS: &[(&str, Function, usize, usize)] = &[
     ("st_geomfromtext", Function::StGeomFromText, 1, 1),
 ];
 
+/// Functions of the server that the endpoint does not have.
+const OTHERS: &[&str] = &[
+    "char",
+    "corr",
+    "crc32",
+    "date",
+    "dayofweek",
+    "forecast",
+    "from_base64",
+    "greatest",
+    "group_concat",
+    "histogram",
+    "imputation",
+    "interp",
+    "irate",
+    "leastsquares",
+    "least",
+    "mask_full",
+    "mask_none",
+    "mask_partial",
+    "md5",
+    "position",
+    "rand",
+    "repeat",
+    "sample",
+    "sha1",
+    "sha2",
+    "st_area",
+    "st_contains",
+    "st_containsproperly",
+    "st_covers",
+    "st_equals",
+    "st_intersects",
+    "st_makepoint",
+    "st_touches",
+    "statecount",
+    "stateduration",
+    "substring_index",
+    "to_base64",
+    "to_json",
+    "trunc",
+    "truncate",
+    "twa",
+    "week",
+    "weekday",
+    "weekofyear",
+    "cols",
+    "statecount",
+];
+
 /// The function of a name; an unknown one is an error.
 pub(super) fn find(name: &str, args: usize) -> Result<Function, TdError> {
     let Some(&(_, function, min, max)) = FUNCTIONS.iter().find(|(known, ..)| *known == name) else {
+        if OTHERS.contains(&name) {
+            return Err(TdError::unsupported(format!("the function {name}")));
+        }
         return Err(TdError::new(0x0374, "Func not exists"));
     };
     if (min..=max).contains(&args) { Ok(function) } else { Err(wrong_count(name)) }
@@ -143,7 +202,7 @@ impl Function {
                 need(all_numeric)?;
                 first.filter(|data_type| is_numeric(*data_type)).unwrap_or(DataType::Double)
             }
-            Sqrt | Exp | Ln | Log | Pow | Sin | Cos | Tan | Asin | Acos | Atan => {
+            Sqrt | Exp | Ln | Log | Pow | Sin | Cos | Tan | Asin | Acos | Atan | Degrees | Radians | Mod => {
                 need(all_numeric)?;
                 DataType::Double
             }
@@ -170,6 +229,9 @@ impl Function {
             Timezone => DataType::VarChar(64),
             ToIso8601 => {
                 need(first.is_some_and(|data_type| data_type == DataType::Timestamp || value::is_integer(data_type)))?;
+                if let Some(Node::Const(Cell::Bytes(zone))) = args.get(1).map(|arg| &arg.node) {
+                    fixed_zone(zone)?;
+                }
                 DataType::VarChar(62)
             }
             ToChar => {
@@ -260,6 +322,9 @@ impl Function {
             Asin => number(double(0).asin()),
             Acos => number(double(0).acos()),
             Atan => number(double(0).atan()),
+            Degrees => number(double(0).to_degrees()),
+            Radians => number(double(0).to_radians()),
+            Mod => number(double(0) % double(1)),
             Pi => Cell::Double(std::f64::consts::PI),
             Length => {
                 let text = text(0);

@@ -145,7 +145,7 @@ fn fixed_cells(table: &Table, tags: &Schema) -> Vec<Cell> {
 }
 
 /// A condition in parts: what bounds the time, what chooses tables, and the rest.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Conditions {
     pub(super) first: Option<i64>,
     pub(super) last: Option<i64>,
@@ -155,7 +155,7 @@ pub(super) struct Conditions {
 
 impl Conditions {
     pub(super) fn split(condition: Option<Typed>, columns: &[InputColumn]) -> Result<Self, TdError> {
-        let mut parts = Self { first: None, last: None, tables: Vec::new(), rest: Vec::new() };
+        let mut parts = Self::default();
         let mut open: Vec<Typed> = condition.into_iter().collect();
         while let Some(part) = open.pop() {
             match part.node {

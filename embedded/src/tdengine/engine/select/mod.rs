@@ -10,6 +10,7 @@ mod functions;
 mod group;
 mod input;
 mod join;
+mod series;
 mod source;
 mod value;
 mod write;
@@ -29,6 +30,9 @@ use super::{Cell, Column, DataType, Inner, Precision, ResultSet, Session, TdErro
 
 /// The longest name of a result's column, in bytes.
 const MAX_NAME_BYTES: usize = 64;
+
+/// A whole result: its columns, the unit of its timestamps, its rows.
+type Table = (Vec<Column>, Precision, Vec<Vec<Cell>>);
 
 /// Rows of a result, one by one.
 #[derive(Debug)]
@@ -108,11 +112,7 @@ impl Inner {
         }
     }
 
-    fn body(
-        self: &Arc<Self>,
-        session: &Session,
-        body: &Body,
-    ) -> Result<(Vec<Column>, Precision, Vec<Vec<Cell>>), TdError> {
+    fn body(self: &Arc<Self>, session: &Session, body: &Body) -> Result<Table, TdError> {
         match body {
             Body::Nested(query) => {
                 let mut result = self.query(session, query)?;
@@ -148,13 +148,12 @@ impl Inner {
     }
 
     fn context(&self, session: &Session, precision: Precision) -> Context {
-        let exists = |name: &&String| self.catalog().databases.contains_key(*name) || super::exec::is_system(name);
         Context {
             precision,
             zone: session.time_zone.clone(),
             now: (self.clock)(),
             user: session.user.clone(),
-            database: session.database.as_ref().filter(exists).cloned(),
+            database: session.database.clone(),
         }
     }
 
@@ -169,7 +168,7 @@ impl Inner {
         };
         let context = self.context(session, input.precision);
         let columns = input.columns.clone();
-        let items = expand(&select.items, &columns)?;
+        let mut items = expand(&select.items, &columns)?;
         let order_by = substitute(&query.order_by, &items);
         // Without FROM a condition changes nothing.
         let condition = match joined {
@@ -182,6 +181,13 @@ impl Inner {
             .transpose()?;
         let conditions = Conditions::split(condition, &columns)?;
         prune(&mut input, &conditions)?;
+        if items.iter().any(series::is_series) {
+            let input = series::apply(input, &conditions, &context, select, &mut items)?;
+            let (columns, conditions) = (input.columns.clone(), Conditions::default());
+            let order_by = substitute(&query.order_by, &items);
+            let plan = Plan { select, query, context: &context, columns: &columns, items: &items, order_by: &order_by };
+            return plan.rows(input, conditions);
+        }
         let grouped = !select.group_by.is_empty()
             || select.window.is_some()
             || items.iter().any(|item| has_aggregate(&item.expr))
@@ -470,12 +476,16 @@ impl Plan<'_> {
             }
             scan.only(&needed);
         }
+        let mut keyed = false;
+        let named = keys.len() + bind::WINDOW_CELLS;
+        items.iter().chain(&having).for_each(|expr| expr.inputs(&mut |i| keyed |= i < named));
         let grouper = Grouper {
             keys: &keys,
             aggregates: &grouping.aggregates,
             frame: &frame,
             conditions: &conditions,
             context: self.context,
+            keyed,
         };
         let mut groups = grouper.run(input)?;
         if let Some((take, skip)) = self.query.slimit {

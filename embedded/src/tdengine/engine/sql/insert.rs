@@ -339,6 +339,9 @@ impl InsertParser<'_> {
         }
         for i in 0..clause.bound.len() {
             if i > 0 && !self.reader.take(b',') {
+                if clause.bound.contains(&Bound::TableName) {
+                    return Err(TdError::new(0x0216, "syntax error near '' () expected)"));
+                }
                 return Err(self.reader.near(self.reader.peek(), ", expected"));
             }
             if !self.reader.take(b'?') {

@@ -213,6 +213,9 @@ impl Parser<'_> {
     /// A duration such as `1h`, as written.
     fn duration(&mut self) -> Parse<Vec<u8>> {
         if self.token.kind != Kind::Duration {
+            if self.token.kind == Kind::Int {
+                self.advance();
+            }
             return Err(self.unexpected());
         }
         let token = self.advance();
@@ -257,6 +260,11 @@ impl Parser<'_> {
             }
             self.advance();
             let at = self.token.start;
+            let negative =
+                matches!(&*name, "wal_retention_period" | "wal_retention_size" | "table_prefix" | "table_suffix");
+            if self.token.is(b'-') && !negative {
+                return Err(self.unexpected());
+            }
             let mut values = vec![self.option_value()?];
             while self.take(b',') {
                 values.push(self.option_value()?);
