@@ -63,6 +63,10 @@ impl Connection {
                 let context = Context { action: "", req_id: 0, started };
                 context.failure(&adapter_error("unmarshal request error"))
             }
+            Request::NotUtf8 => {
+                let context = Context { action: "", req_id: 0, started };
+                context.failure(&TdError::unsupported("a text frame that is not UTF-8"))
+            }
             Request::Json { action, args } => {
                 let mut context = Context { action, req_id: args.req_id(), started };
                 if action.is_empty() {
