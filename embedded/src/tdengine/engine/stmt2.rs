@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::batch::{Batch, Duplicates, Place};
 use super::catalog::{Catalog, ColumnDef, MAX_TABLE_NAME, Name, Schema};
-use super::row::{RowWriter, Slot, Width};
+use super::row::{RowReader, RowWriter, Slot, Width};
 use super::sql::insert::{self, Bound, Clause, InsertParser, TableRef};
 use super::sql::lexer::{self, Comments, Kind, Text};
 use super::sql::literal::{self, ValueReader};
@@ -377,7 +377,13 @@ impl PreparedInsert {
 
     fn encode_tags(&self, values: &[BindColumn<'_>]) -> Result<Arc<[u8]>, TdError> {
         let Some(stable) = &self.clause.stable else { return Err(no_table()) };
-        let mut encoded = vec![None; stable.tags.slots.len()];
+        // Tags written out in the statement stand beside the bound ones.
+        let mut written = RowReader::new(self.clause.tags.as_deref().unwrap_or_default());
+        let tag = |tag: &ColumnDef| match written.next(tag.data_type.width()) {
+            Slot::Value(value) => Some(value.to_vec()),
+            Slot::Null | Slot::Absent => None,
+        };
+        let mut encoded: Vec<Option<Vec<u8>>> = stable.tags.slots.iter().map(tag).collect();
         for (&slot, value) in self.tags.iter().zip(values) {
             if value.is_null.first() == Some(&0) {
                 encoded[slot] = Some(tag_value(stable.tags.slots[slot].data_type, value)?);

@@ -3,7 +3,7 @@
 mod alter;
 mod database;
 mod show;
-mod system;
+pub(crate) mod system;
 mod table;
 mod user;
 

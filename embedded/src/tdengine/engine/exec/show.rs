@@ -2,9 +2,7 @@
 
 use super::system::{self, table_of, text};
 use super::{database_name, database_of, is_system, no_database};
-use crate::tdengine::engine::catalog::{
-    ColumnDef, Database, NUMBER_OPTIONS, Relation, Schema, Stable, Table, TableKind, tag_cells,
-};
+use crate::tdengine::engine::catalog::{ColumnDef, Database, Relation, Schema, Stable, Table, TableKind, tag_cells};
 use crate::tdengine::engine::select::like;
 use crate::tdengine::engine::sql::ast::{ObjectName, Show};
 use crate::tdengine::engine::{Cell, DataType, Inner, ResultSet, Session, TdError};
@@ -118,7 +116,7 @@ impl Inner {
             vec![text(name), text(data_type.name()), Cell::Int(data_type.length().into()), text(note)]
         };
         if is_system(&database) {
-            let described = self.system_table(&database, &table.name)?;
+            let described = self.system_table(&database, &table.name, &system::Wanted::default())?;
             let rows = described.columns().iter().map(|column| basic(&column.name, column.data_type, "")).collect();
             return Ok(table_of(&FIELDS[..4], rows));
         }
@@ -178,7 +176,6 @@ fn create_database(database: &Database) -> String {
     let options = &database.options;
     let mut out = format!("CREATE DATABASE `{}`", database.name);
     let number = |name: &str| format!(" {} {}", name.to_uppercase(), options.number(name));
-    debug_assert!(NUMBER_OPTIONS.iter().any(|(name, ..)| *name == "buffer"));
     for part in [
         number("buffer"),
         number("cachesize"),
@@ -249,10 +246,13 @@ fn create_stable(stable: &Stable) -> String {
     format!("CREATE STABLE `{name}` ({columns}) TAGS ({tags}){}", comment_text(stable.comment.as_ref()))
 }
 
-fn create_normal(table: &Table, schema: &Schema) -> String {
+fn table_options(table: &Table) -> String {
     let ttl = if table.ttl_days > 0 { format!(" TTL {}", table.ttl_days) } else { String::new() };
-    let comment = comment_text(table.comment.as_ref());
-    format!("CREATE TABLE `{}` ({}){comment}{ttl}", quoted(&table.name), definitions(schema))
+    comment_text(table.comment.as_ref()) + &ttl
+}
+
+fn create_normal(table: &Table, schema: &Schema) -> String {
+    format!("CREATE TABLE `{}` ({}){}", quoted(&table.name), definitions(schema), table_options(table))
 }
 
 fn create_child(table: &Table, stable: &Stable) -> String {
@@ -269,5 +269,6 @@ fn create_child(table: &Table, stable: &Stable) -> String {
         };
     let values: Vec<String> = stable.tags.live().map(value).collect();
     let (names, values) = (names.join(", "), values.join(", "));
-    format!("CREATE TABLE `{}` USING `{}` ({names}) TAGS ({values})", quoted(&table.name), quoted(&stable.name))
+    let (name, stable, options) = (quoted(&table.name), quoted(&stable.name), table_options(table));
+    format!("CREATE TABLE `{name}` USING `{stable}` ({names}) TAGS ({values}){options}")
 }

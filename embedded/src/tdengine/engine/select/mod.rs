@@ -164,7 +164,7 @@ impl Inner {
                 let (input, rest) = self.join(session, from, select.condition.as_ref())?;
                 (input, Some(rest))
             }
-            Some(from) => (self.input(session, from)?, None),
+            Some(from) => (self.input(session, from, select.condition.as_ref())?, None),
         };
         let context = self.context(session, input.precision);
         let columns = input.columns.clone();
