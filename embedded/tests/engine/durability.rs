@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use kafka_taos_embedded::tdengine::engine::{Cell, Storage};
+use kafka_taos_embedded::tdengine::engine::{Cell, Engine, OpenError, Storage};
 
 use super::{BASE, Db};
 
@@ -81,4 +81,14 @@ fn a_store_opened_again_has_tables_tags_and_users() {
     db.run("create table d.m (ts timestamp, v int)");
     db.run("insert into d.m values(1764547200000000,1)");
     assert_eq!(db.text("select count(*) from d.n"), ["0"]);
+}
+
+#[test]
+fn a_directory_has_one_engine_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::Directory(folder.path().to_owned());
+    let first = Engine::open(storage.clone()).unwrap();
+    assert!(matches!(Engine::open(storage.clone()), Err(OpenError::InUse { .. })));
+    drop(first);
+    Engine::open(storage).unwrap();
 }

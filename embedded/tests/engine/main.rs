@@ -1,5 +1,7 @@
 //! The engine of the TDengine endpoint by its calls: what the recorded cases cannot show over the wire.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
 mod durability;
 mod schema;
 mod stmt2;

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::catalog::{Catalog, Database, Name, Schema, Stable, Table, TableKind};
+use super::catalog::{Database, Name, Schema, Stable, Table, TableKind};
 use super::row::{self, Merge};
 use super::storage::{self, Key};
 use super::time::ticks;
@@ -153,10 +153,6 @@ pub(crate) fn accepted_range(database: &Database, now_nanos: i64) -> (i64, i64) 
     (ticks(now_nanos, precision).saturating_sub(keep), last)
 }
 
-fn no_table() -> TdError {
-    TdError::new(0x2603, "Table does not exist")
-}
-
 impl Inner {
     /// Writes a batch in one transaction and returns the number of distinct keys. A time out of range refuses all that
     /// the batch has for the table's vgroup; what it has for other vgroups is written although the answer is the error.
@@ -215,7 +211,7 @@ impl Inner {
         let mut refusing = HashSet::new();
         for rows in &batch.tables {
             if !ranges.contains_key(&rows.database) {
-                let database = find_database(&catalog, &rows.database)?;
+                let database = catalog.database(&rows.database)?;
                 let (first, last) = accepted_range(database, now);
                 ranges.insert(rows.database.clone(), (first, last, database.options.number("vgroups") as u32));
             }
@@ -240,10 +236,10 @@ impl Inner {
         let mut next_id = catalog.last_id;
         let mut targets = Vec::with_capacity(batch.tables.len());
         for rows in &batch.tables {
-            let database = find_database(&catalog, &rows.database)?;
+            let database = catalog.database(&rows.database)?;
             let id = match (&rows.place, database.tables.get(&rows.name)) {
                 (Place::Existing(table), Some(now)) if now.id == table.id => table.id,
-                (Place::Existing(_), _) | (Place::Child { .. }, None) => return Err(no_table()),
+                (Place::Existing(_), _) | (Place::Child { .. }, None) => return Err(TdError::no_table()),
                 (Place::Child { stable }, Some(now)) => in_stable(now, *stable)?,
                 (Place::New { stable, .. }, Some(now)) => in_stable(now, stable.id)?,
                 (Place::New { stable, tags }, None) => {
@@ -258,7 +254,7 @@ impl Inner {
                 (_, Some(TableKind::Normal(schema))) => schema.clone(),
                 (_, Some(TableKind::Child { stable, .. })) => columns_of(database, *stable)?,
                 (Place::New { stable, .. }, None) => columns_of(database, stable.id)?,
-                (_, None) => return Err(no_table()),
+                (_, None) => return Err(TdError::no_table()),
             };
             targets.push((id, schema));
         }
@@ -274,9 +270,5 @@ fn in_stable(table: &Table, stable: i64) -> Result<i64, TdError> {
 }
 
 fn columns_of(database: &Database, stable: i64) -> Result<Arc<Schema>, TdError> {
-    database.stable_by_id(stable).map(|stable| stable.columns.clone()).ok_or_else(no_table)
-}
-
-fn find_database<'a>(catalog: &'a Catalog, name: &str) -> Result<&'a Database, TdError> {
-    catalog.databases.get(name).ok_or_else(|| TdError::new(0x0388, "Database not exist"))
+    database.stable_by_id(stable).map(|stable| stable.columns.clone()).ok_or_else(TdError::no_table)
 }

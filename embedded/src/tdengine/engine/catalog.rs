@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::row::{RowReader, Slot, Width};
-use super::{Cell, DataType, Precision};
+use super::{Cell, DataType, Precision, TdError};
 
 /// A table's name; any bytes, since stmt2 takes names as they come.
 pub(crate) type Name = Arc<[u8]>;
@@ -265,6 +265,10 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
+    pub(crate) fn database(&self, name: &str) -> Result<&Database, TdError> {
+        self.databases.get(name).ok_or_else(TdError::no_database)
+    }
+
     pub(crate) fn next_id(&mut self) -> i64 {
         self.last_id += 1;
         self.last_id

@@ -1,7 +1,7 @@
 //! SHOW and DESCRIBE.
 
 use super::system::{self, table_of, text};
-use super::{database_name, database_of, is_system, no_database};
+use super::{database_name, database_of, is_system};
 use crate::tdengine::engine::catalog::{ColumnDef, Database, Relation, Schema, Stable, Table, TableKind, tag_cells};
 use crate::tdengine::engine::select::like;
 use crate::tdengine::engine::sql::ast::{ObjectName, Show};
@@ -20,7 +20,7 @@ impl Inner {
         let database = |name: Option<&String>| -> Result<&Database, TdError> {
             let name =
                 name.or(session.database.as_ref()).ok_or_else(|| TdError::new(0x2600, "database not specified"))?;
-            catalog.databases.get(name).ok_or_else(no_database)
+            catalog.database(name)
         };
         let matching =
             |name: &[u8], pattern: &Option<Vec<u8>>| pattern.as_ref().is_none_or(|pattern| like(name, pattern));
@@ -39,13 +39,13 @@ impl Inner {
                 names("stable_name", stables.map(|name| name.to_vec()).collect(), 192)
             }
             Show::CreateDatabase(name) => {
-                let database = catalog.databases.get(&name).ok_or_else(no_database)?;
+                let database = catalog.database(&name)?;
                 let row = vec![text(&name), text(create_database(database))];
                 table_of(&[("Database", varchar(63)), ("Create Database", varchar(65_517))], vec![row])
             }
             Show::CreateTable { table, stable } => {
                 let database = database_of(&catalog, session, &table)?;
-                let create = match database.relation(&table.name).ok_or_else(super::no_table)? {
+                let create = match database.relation(&table.name).ok_or_else(TdError::no_table)? {
                     Relation::Super(stable) => create_stable(&stable),
                     _ if stable => return Err(TdError::new(0x022f, "Table is not a super table")),
                     Relation::Child(table, stable) => create_child(&table, &stable),
@@ -75,12 +75,12 @@ impl Inner {
             Show::TableTags { table } => {
                 let database = database_of(&catalog, session, &table)?;
                 let Some(Relation::Super(stable)) = database.relation(&table.name) else {
-                    return Err(super::no_table());
+                    return Err(TdError::no_table());
                 };
                 table_tags(database, &stable)
             }
             Show::TableDistributed(table) => {
-                database_of(&catalog, session, &table)?.relation(&table.name).ok_or_else(super::no_table)?;
+                database_of(&catalog, session, &table)?.relation(&table.name).ok_or_else(TdError::no_table)?;
                 return Err(TdError::unsupported("SHOW TABLE DISTRIBUTED"));
             }
             Show::Users => table_of(system::USERS, system::user_rows(&catalog)),

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::no_table;
 use crate::tdengine::engine::catalog::{Catalog, Database, Schema, Table, TableKind, tag_cells};
 use crate::tdengine::engine::select::Rows;
 use crate::tdengine::engine::{Cell, Column, DataType, Inner, Precision, ResultSet, TdError};
@@ -166,7 +165,7 @@ impl Inner {
             }
             b"ins_users" => table_of(USERS, user_rows(&catalog)),
             known if KNOWN.contains(&known) => return Err(TdError::unsupported(String::from_utf8_lossy(known))),
-            _ => return Err(no_table()),
+            _ => return Err(TdError::no_table()),
         })
     }
 }
