@@ -107,6 +107,31 @@ fn readers_and_writers_run_side_by_side() {
     assert_eq!(db.text("select count(*) from d.st"), ["300"]);
 }
 
+#[test]
+fn no_statement_is_too_deep_or_too_long_to_be_answered() {
+    let mut db = Db::new();
+    db.run("create database d");
+    db.run("create table d.t (ts timestamp, v int)");
+    db.run(&format!("insert into d.t values({BASE},7)"));
+    let many = |part: &str, count: usize| part.repeat(count);
+    assert_eq!(db.text(&format!("select v from d.t where v=1{}", many(" or v=7", 50_000))), ["7"]);
+    assert_eq!(db.text(&format!("select v from d.t where v=7{}", many(" and v=7", 50_000))), ["7"]);
+    assert_eq!(db.text(&format!("select {}1{}", many("(", 40), many(")", 40))), ["1"]);
+    for sql in [
+        format!("select {}1{}", many("(", 10_000), many(")", 10_000)),
+        format!("select 1{}", many("+1", 10_000)),
+        format!("select {}1", many("-", 10_000)),
+        format!("select v from d.t where {}v=1", many("not ", 10_000)),
+        format!("select 1{}", many(" union all select 1", 10_000)),
+        format!("select 1 from d.t{}", many(", d.t", 10_000)),
+        format!("{}select 1{}", many("(", 10_000), many(")", 10_000)),
+        format!("select {}1{}", many("abs(", 10_000), many(")", 10_000)),
+        format!("select {}1{}", many("case when 1 then ", 10_000), many(" end", 10_000)),
+    ] {
+        assert!(db.try_run(&sql).is_err(), "{}", &sql[..40]);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

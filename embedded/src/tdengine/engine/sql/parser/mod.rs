@@ -15,7 +15,9 @@ use crate::tdengine::engine::catalog::{MAX_COLUMN_NAME, MAX_DATABASE_NAME, MAX_T
 type Parse<T> = Result<T, TdError>;
 
 /// How deep expressions and queries may nest.
-const MAX_DEPTH: usize = 100;
+const MAX_DEPTH: usize = 50;
+/// How many queries one UNION, and how many tables one join may have.
+const MAX_PARTS: usize = 100;
 
 pub(crate) struct Parser<'a> {
     sql: &'a [u8],

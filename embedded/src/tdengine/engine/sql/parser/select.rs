@@ -1,6 +1,6 @@
 //! SELECT.
 
-use super::{Parse, Parser, keywords};
+use super::{MAX_PARTS, Parse, Parser, keywords};
 use crate::tdengine::engine::TdError;
 use crate::tdengine::engine::catalog::{MAX_COLUMN_NAME, MAX_TABLE_NAME};
 use crate::tdengine::engine::sql::ast::{Body, Expr, Fill, From, OrderBy, Query, Select, SelectItem, Window};
@@ -19,7 +19,12 @@ impl Parser<'_> {
 
     fn union(&mut self) -> Parse<Body> {
         let mut left = self.body()?;
+        let mut parts = 1;
         while self.take_word("union") {
+            parts += 1;
+            if parts > MAX_PARTS {
+                return Err(TdError::unsupported(format!("a UNION of more than {MAX_PARTS} queries")));
+            }
             let all = self.take_word("all");
             let right = self.body()?;
             left = Body::Union { all, left: Box::new(left), right: Box::new(right) };
@@ -98,7 +103,7 @@ impl Parser<'_> {
 
     fn tables(&mut self) -> Parse<From> {
         let mut left = self.one_table()?;
-        loop {
+        for _ in 0..MAX_PARTS {
             if self.take(b',') {
                 let right = self.one_table()?;
                 left = From::Join { left: Box::new(left), right: Box::new(right), outer: false, on: None };
@@ -129,6 +134,7 @@ impl Parser<'_> {
             let on = if self.take_word("on") { Some(self.expr()?) } else { None };
             left = From::Join { left: Box::new(left), right: Box::new(right), outer, on };
         }
+        Err(TdError::unsupported(format!("a join of more than {MAX_PARTS} tables")))
     }
 
     fn one_table(&mut self) -> Parse<From> {
