@@ -261,7 +261,7 @@ fn create_child(table: &Table, stable: &Stable) -> String {
     let names: Vec<String> = stable.tags.live().map(|(_, tag)| format!("`{}`", tag.name.replace('`', "``"))).collect();
     let value =
         |(slot, tag): (usize, &ColumnDef)| match cells.get(slot).map(|cell| system::tag_text(cell, tag.data_type)) {
-            Some(Cell::Bytes(value)) if tag.data_type.fixed_width().is_none() => {
+            Some(Cell::Bytes(value)) if tag.data_type.fixed_width().is_none() && tag.data_type != DataType::Json => {
                 format!("\"{}\"", String::from_utf8_lossy(&value))
             }
             Some(Cell::Bytes(value)) => String::from_utf8_lossy(&value).into_owned(),
