@@ -12,6 +12,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -234,7 +235,9 @@ impl<S: Store, Q: Subscription> Pipeline<S, Q> {
         }
         running.iter().for_each(tokio::task::JoinHandle::abort);
         let snapshot = shared.stats.snapshot();
-        let uncommitted = shared.progress().acks.uncommitted();
+        let pending = shared.progress().acks.pending();
+        let uncommitted: Vec<_> =
+            pending.into_iter().map(|held| (held.partition, held.first, held.unresolved)).collect();
         match failure {
             _ if aborted => Err(PipelineError::Aborted { uncommitted }),
             Some(error) => Err(error),
@@ -329,7 +332,7 @@ impl<S: Store, C: Control> Intake<S, C> {
             self.control.pause(&partitions);
         }
         for source in partitions {
-            let epoch = self.shared.progress().acks.assign(&source);
+            let epoch = self.shared.progress().acks.assign(source.clone());
             let load = |lane: usize| self.owned.values().filter(|owned| owned.lane == lane).count();
             let lane = (0..self.lanes.len()).min_by_key(|&lane| load(lane)).unwrap_or(0);
             if self.lanes[lane].held {
@@ -385,9 +388,14 @@ impl<S: Store, C: Control> Intake<S, C> {
             }
             let Some(owned) = self.owned.get_mut(&source) else { continue };
             let (first, last) = (run[0].offset, run[run.len() - 1].offset);
-            let redelivered =
-                self.shared.progress().acks.deliver(&source, owned.epoch, run.iter().map(|message| message.offset));
-            Stats::add(&self.shared.stats.redelivered, redelivered);
+            {
+                let mut progress = self.shared.progress();
+                let offsets = crate::ack::runs(run.iter().map(|message| message.offset));
+                if !progress.acks.deliver(&source, owned.epoch, offsets, Instant::now()) {
+                    continue;
+                }
+                self.shared.stats.redelivered.store(progress.acks.counts().redelivered, Ordering::Relaxed);
+            }
             self.shared.stats.read(&source, first, last, run.len() as u64);
             owned.position = last + 1;
             let (epoch, lane) = (owned.epoch, &mut self.lanes[owned.lane]);
@@ -477,6 +485,15 @@ impl<S: Store, C: Control> Intake<S, C> {
     }
 }
 
+/// `TOPIC [0 1 2] OTHER [0]`
 fn names(partitions: &[TopicPartition]) -> String {
-    partitions.iter().map(TopicPartition::to_string).collect::<Vec<_>>().join(" ")
+    let mut topics: std::collections::BTreeMap<&str, Vec<i32>> = std::collections::BTreeMap::new();
+    for source in partitions {
+        topics.entry(&source.topic).or_default().push(source.partition);
+    }
+    let name = |(topic, mut numbers): (&str, Vec<i32>)| {
+        numbers.sort_unstable();
+        format!("{topic} [{}]", numbers.iter().map(i32::to_string).collect::<Vec<_>>().join(" "))
+    };
+    topics.into_iter().map(name).collect::<Vec<_>>().join(" ")
 }

@@ -127,7 +127,11 @@ pub(super) async fn lines(watch: &Watch, quiet: bool) {
     let mut before = 0;
     every_second(quiet, |seconds| {
         let snapshot = watch.snapshot();
-        let partitions: Vec<_> = snapshot.partitions.keys().map(TopicPartition::to_string).collect();
+        let partitions: Vec<_> = snapshot.partitions.keys().collect();
+        // Of one topic the numbers say enough.
+        let one_topic = partitions.windows(2).all(|pair| pair[0].topic == pair[1].topic);
+        let name = |source: &&TopicPartition| if one_topic { source.partition.to_string() } else { source.to_string() };
+        let partitions: Vec<_> = partitions.iter().map(name).collect();
         let text = line("consumed", snapshot.consumed, before, seconds, &partitions);
         before = snapshot.consumed;
         text

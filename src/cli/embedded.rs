@@ -50,10 +50,8 @@ pub(super) async fn start_broker(port: u16, data_dir: Option<&Path>) -> Result<B
 }
 
 pub(super) async fn start_endpoint(port: u16, data_dir: Option<&Path>) -> Result<Endpoint, Failure> {
-    let config = EndpointConfig {
-        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-        data_dir: data_dir.map(|folder| folder.join("tdengine")),
-        ..EndpointConfig::default()
-    };
+    let mut config = EndpointConfig::default();
+    config.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    config.data_dir = data_dir.map(|folder| folder.join("tdengine"));
     Endpoint::start(config).await.map_err(|error| Failure::failed(format!("embedded TDengine: {error}")))
 }

@@ -135,7 +135,7 @@ impl<S: Store> Shared<S> {
     /// Whether messages of `source` read under `epoch` are still ours to write.
     fn is_ours(&self, source: &TopicPartition, epoch: Epoch) -> bool {
         let progress = self.progress();
-        !progress.leaving.contains(source) && progress.acks.is_current(source, epoch)
+        !progress.leaving.contains(source) && progress.acks.epoch(source) == Some(epoch)
     }
 }
 

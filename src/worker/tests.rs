@@ -145,8 +145,9 @@ async fn run(store: &FakeStore, to: DeadLetterTo, payloads: Vec<Option<String>>)
         now_ms: || 7,
     });
     let source = TopicPartition::new("lines", 0);
-    let epoch = shared.progress().acks.assign(&source);
-    shared.progress().acks.deliver(&source, epoch, 0..payloads.len() as Offset);
+    let epoch = shared.progress().acks.assign(source.clone());
+    let all = 0..=payloads.len() as Offset - 1;
+    assert!(shared.progress().acks.deliver(&source, epoch, [all], tokio::time::Instant::now()));
     let message = |(offset, payload): (usize, Option<String>)| Message {
         source: source.clone(),
         offset: offset as Offset,
@@ -206,7 +207,8 @@ async fn faulty_rows_are_found_and_the_rest_is_written() {
     run.ended.as_ref().unwrap();
     assert_eq!((run.rows(), run.committable()), (998, vec![(run.source.clone(), 1000)]));
     let letters = dead_letter::read(&std::fs::read_to_string(folder.path().join("test.jsonl")).unwrap());
-    let kept: Vec<_> = letters.iter().map(|letter| (letter.offset, letter.code.as_deref(), letter.failed_at_ms)).collect();
+    let kept: Vec<_> =
+        letters.iter().map(|letter| (letter.offset, letter.code.as_deref(), letter.failed_at_ms)).collect();
     assert_eq!(kept, [(17, Some("0x060B"), 7), (600, Some("0x060B"), 7)]);
     let writes = store.fake().writes;
     assert!(writes <= 1 + 2 * 2 * 10, "{writes} writes for 2 bad rows in 1000");
@@ -270,11 +272,11 @@ async fn an_error_of_unknown_meaning_is_tried_a_few_times_and_never_a_dead_lette
 async fn messages_of_an_older_assignment_are_not_written() {
     let store = FakeStore::new(|_| Ok(()));
     let run = run(&store, DeadLetterTo::None, lines(3)).await;
-    let old = run.shared.progress().acks.assign(&run.source);
-    let current = run.shared.progress().acks.assign(&run.source);
+    let old = run.shared.progress().acks.assign(run.source.clone());
+    let current = run.shared.progress().acks.assign(run.source.clone());
     assert!(!run.shared.is_ours(&run.source, old) && run.shared.is_ours(&run.source, current));
     run.shared.progress().leaving.insert(run.source.clone());
     assert!(!run.shared.is_ours(&run.source, current));
-    run.shared.progress().acks.resolve(&run.source, old, 0..=9, Resolution::Written);
+    run.shared.progress().acks.resolve(&run.source, old, [0..=9], Resolution::Written);
     assert_eq!(run.committable(), vec![], "nor is what they resolve counted");
 }

@@ -205,7 +205,7 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
         let mut progress = self.shared.progress();
         for (delivery, _) in batch.deliveries.iter().zip(&faulty).filter(|(_, faulty)| **faulty) {
             let (source, offset) = (&delivery.message.source, delivery.message.offset);
-            progress.acks.resolve(source, delivery.epoch, offset..=offset, Resolution::DeadLettered);
+            progress.acks.resolve(source, delivery.epoch, [offset..=offset], Resolution::DeadLettered);
         }
         drop(progress);
         Stats::add(&self.shared.stats.merged, batch.merged.len() as u64);
@@ -222,7 +222,7 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
                 let Some((last, _)) = good.last() else { continue };
                 // Offsets in between that were never delivered (compacted away, say) are no matter to the tracker.
                 let offsets = first.message.offset..=last.message.offset;
-                progress.acks.resolve(&first.message.source, first.epoch, offsets, Resolution::Written);
+                progress.acks.resolve(&first.message.source, first.epoch, [offsets], Resolution::Written);
             }
             at += run.len();
         }

@@ -21,7 +21,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::Offset as Position;
 use rdkafka::types::RDKafkaRespErr;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::admin::Admin;
 use super::{Hooks, KafkaSettings, StartOffset, translate};
@@ -41,7 +41,6 @@ const RECONNECT_CHECK: Duration = Duration::from_secs(1);
 type Offsets = Vec<(TopicPartition, Offset)>;
 
 enum Command {
-    Commit(Offsets, oneshot::Sender<Result<(), MqError>>),
     Hold(Vec<TopicPartition>, bool),
     Pause(Vec<TopicPartition>, bool),
     Unsubscribe,
@@ -60,8 +59,6 @@ struct Context {
     /// Queues of partitions that were assigned and not yet taken over by the polling thread.
     assigned: Mutex<Vec<(TopicPartition, PartitionQueue<Context>)>>,
     revoked: Mutex<Vec<TopicPartition>>,
-    /// Commits under way, each with who waits for it.
-    commits: Mutex<Vec<(Offsets, oneshot::Sender<Result<(), MqError>>)>>,
     denied: Mutex<Option<MqError>>,
     /// The reader waits for nothing, the polling thread for room in the channel.
     wants_room: AtomicBool,
@@ -201,20 +198,6 @@ impl ConsumerContext for Context {
             self.send(Event::Error(translate("rebalance", &error)));
         }
     }
-
-    fn commit_callback(&self, result: KafkaResult<()>, list: &TopicPartitionList) {
-        let is_listed = |(source, offset): &(TopicPartition, Offset)| {
-            let listed = list.find_partition(&source.topic, source.partition);
-            listed.is_some_and(|element| element.offset() == Position::Offset(*offset))
-        };
-        let mut commits = locked(&self.commits);
-        let found =
-            commits.iter().position(|(offsets, _)| offsets.len() == list.count() && offsets.iter().all(is_listed));
-        if let Some(found) = found {
-            // Who asked may have gone meanwhile.
-            let _ = commits.remove(found).1.send(result.map_err(|error| translate("commit", &error)));
-        }
-    }
 }
 
 fn partitions_of(list: &TopicPartitionList) -> Vec<TopicPartition> {
@@ -281,31 +264,12 @@ impl Poller {
         // The queues hold the consumer; only when the last is gone is it closed and its thread of librdkafka ended.
         self.sources.clear();
         locked(&self.context.assigned).clear();
-        let deadline = Instant::now() + self.context.settings.drain_timeout;
-        while !locked(&self.context.commits).is_empty() && Instant::now() < deadline {
-            let _ = self.consumer.poll(LONGEST_SLEEP);
-        }
-        // Whoever still waits is told that nothing more comes.
-        locked(&self.context.commits).clear();
         drop(self.consumer);
         *locked(&self.context.events) = None;
     }
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Commit(offsets, reply) => {
-                if !self.context.shared || offsets.is_empty() {
-                    let _ = reply.send(Ok(()));
-                    return;
-                }
-                let committed = list_of(&offsets).and_then(|list| self.consumer.commit(&list, CommitMode::Async));
-                match committed {
-                    Ok(()) => locked(&self.context.commits).push((offsets, reply)),
-                    Err(error) => {
-                        let _ = reply.send(Err(translate("commit", &error)));
-                    }
-                }
-            }
             Command::Hold(partitions, true) => self.held.extend(partitions),
             Command::Hold(partitions, false) => partitions.iter().for_each(|partition| {
                 self.held.remove(partition);
@@ -470,7 +434,6 @@ pub(super) fn subscribe(
         poller: OnceLock::new(),
         assigned: Mutex::default(),
         revoked: Mutex::default(),
-        commits: Mutex::default(),
         denied: Mutex::default(),
         wants_room: AtomicBool::new(false),
     };
@@ -563,10 +526,15 @@ impl KafkaControl {
 }
 
 impl Control for KafkaControl {
-    async fn commit(&self, offsets: Vec<(TopicPartition, Offset)>) -> Result<(), MqError> {
-        let (reply, committed) = oneshot::channel();
-        self.order(Command::Commit(offsets, reply));
-        committed.await.unwrap_or(Err(MqError::Stopped))
+    async fn commit(&self, offsets: Offsets) -> Result<(), MqError> {
+        if !self.context.shared || offsets.is_empty() {
+            return Ok(());
+        }
+        let consumer = self.context.consumer.get().and_then(Weak::upgrade).ok_or(MqError::Stopped)?;
+        // librdkafka tells of an asynchronous commit only through a callback that rdkafka does not set, so a thread waits.
+        let committing = move || list_of(&offsets).and_then(|list| consumer.commit(&list, CommitMode::Sync));
+        let committed = tokio::task::spawn_blocking(committing).await;
+        committed.map_err(|_| MqError::Stopped)?.map_err(|error| translate("commit", &error))
     }
 
     fn hold(&self, partitions: &[TopicPartition]) {
