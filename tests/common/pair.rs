@@ -76,6 +76,34 @@ impl Pair {
         result.pointer("/rows/0/0").and_then(Value::as_u64).unwrap_or_else(|| panic!("{sql}: {result}"))
     }
 
+    /// As [`Self::scalar`]; 0 where there is no such table yet.
+    pub(crate) fn count_if_there(&self, sql: &str) -> u64 {
+        let counted = self.run(&["sql", sql, "--json"]);
+        if counted.code == Some(0) { counted.json().pointer("/rows/0/0").and_then(Value::as_u64).unwrap_or(0) } else { 0 }
+    }
+
+    /// `produce` of what `simulator` makes, with `more` arguments.
+    #[track_caller]
+    pub(crate) fn produce(&self, topic: &str, simulator: &Simulator, more: &[&str]) {
+        let generated = produce_arguments(simulator);
+        let generated = generated.iter().map(String::as_str);
+        let arguments: Vec<_> = ["produce", "--topic", topic].into_iter().chain(more.iter().copied()).chain(generated).collect();
+        assert_eq!(self.json(&arguments)["produced"], simulator.total());
+    }
+
+    /// `consume` up to the end, with `more` arguments.
+    #[track_caller]
+    pub(crate) fn consume(&self, topic: &str, more: &[&str]) -> Value {
+        self.json(&[&["consume", "--until-end", "--topic", topic], more].concat())
+    }
+
+    /// Holds every stored row against the record it was made of.
+    #[track_caller]
+    pub(crate) fn assert_stored(&self, simulator: &Simulator) {
+        let comparison = self.compare(simulator);
+        assert!(comparison.is_clean() && comparison.rows_in_store == simulator.total(), "{comparison:?}");
+    }
+
     pub(crate) fn compare(&self, simulator: &Simulator) -> Comparison {
         compare(simulator, &self.url())
     }

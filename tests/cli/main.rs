@@ -1,0 +1,14 @@
+//! Our binary, as a user runs it: whole processes on a pair of embedded servers.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod console;
+mod delivery;
+mod demo;
+mod embedded;
+mod failures;
+mod faulty_messages;
+mod settings;
+mod stop;
+mod topics;
