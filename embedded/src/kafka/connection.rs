@@ -118,11 +118,10 @@ async fn read_frame(stream: &mut TcpStream, buffer: &mut BytesMut, max_bytes: us
 /// meanwhile is kept; requests that came before the end of the stream are carried out still.
 async fn hung_up(stream: &TcpStream, buffer: &mut BytesMut) {
     while buffer.len() < READ_AHEAD_BYTES {
-        buffer.reserve(READ_AHEAD_BYTES);
-        let read = match stream.readable().await {
-            Ok(()) => stream.try_read_buf(buffer),
-            Err(error) => Err(error),
-        };
+        let read = stream.readable().await.and_then(|()| {
+            buffer.reserve(READ_AHEAD_BYTES);
+            stream.try_read_buf(buffer)
+        });
         match read {
             Ok(0) if buffer.is_empty() => return,
             Ok(0) => break,
