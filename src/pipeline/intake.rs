@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use super::PipelineSettings;
@@ -13,6 +14,8 @@ use crate::ack::Epoch;
 use crate::message::{Message, Offset, TopicPartition};
 use crate::mq::{Control, Event, MqError, Revocation};
 use crate::worker::{Delivery, Shared, Store, Worker};
+
+type Offsets = Vec<(TopicPartition, Offset)>;
 
 /// A worker, seen from the intake.
 struct Lane {
@@ -40,6 +43,8 @@ pub(super) struct Intake<S: Store, C> {
     owned: HashMap<TopicPartition, Owned>,
     /// When partitions were last given to us or taken away; `None`: the group has not answered yet.
     settled_since: Option<Instant>,
+    /// Held while offsets are committed, so that no older ones arrive after those of a release.
+    committing: Arc<Mutex<()>>,
     ends: HashMap<TopicPartition, Offset>,
     drain_timeout: Duration,
     paused: bool,
@@ -57,6 +62,7 @@ impl<S: Store, C: Control> Intake<S, C> {
             lanes: workers.into_iter().map(lane).collect(),
             owned: HashMap::new(),
             settled_since: None,
+            committing: Arc::default(),
             ends: settings.until_end.clone().unwrap_or_default(),
             drain_timeout: settings.drain_timeout,
             paused: false,
@@ -76,6 +82,8 @@ impl<S: Store, C: Control> Intake<S, C> {
             }
             Event::Error(_) => {} // told apart by the caller
         }
+        // What waited may be gone: put in just now, or revoked.
+        self.unhold();
     }
 
     fn assigned(&mut self, partitions: Vec<TopicPartition>) {
@@ -101,13 +109,15 @@ impl<S: Store, C: Control> Intake<S, C> {
     fn revoked(&mut self, revocation: Revocation) {
         tracing::info!(partitions = %names(&revocation.partitions), lost = revocation.lost, "partitions revoked");
         self.settled_since = Some(Instant::now());
-        self.shared.progress().leaving.extend(revocation.partitions.iter().cloned());
+        let epoch = |source: &TopicPartition| Some((source.clone(), self.owned.remove(source)?.epoch));
+        let leaving: Vec<(TopicPartition, Epoch)> = revocation.partitions.iter().filter_map(epoch).collect();
+        self.shared.progress().leaving.extend(leaving.iter().map(|(_, epoch)| *epoch));
         for lane in &mut self.lanes {
-            lane.waiting.retain(|delivery| !revocation.partitions.contains(&delivery.message.source));
+            lane.waiting.retain(|delivery| leaving.iter().all(|(_, epoch)| *epoch != delivery.epoch));
         }
-        self.owned.retain(|source, _| !revocation.partitions.contains(source));
         let batches: Vec<_> = self.lanes.iter().map(|lane| lane.worker.batches.clone()).collect();
-        let (shared, deadline) = (self.shared.clone(), Instant::now() + self.drain_timeout.mul_f32(0.9));
+        let (shared, committing) = (self.shared.clone(), self.committing.clone());
+        let deadline = Instant::now() + self.drain_timeout.mul_f32(0.9);
         // Its owner is the revocation: the task ends when that is released, or with its deadline.
         tokio::spawn(async move {
             for batches in batches {
@@ -118,14 +128,19 @@ impl<S: Store, C: Control> Intake<S, C> {
                     break;
                 }
             }
+            let committing = timeout_at(deadline, committing.lock()).await;
             let offsets = {
                 let mut progress = shared.progress();
-                let finals = revocation.partitions.iter().filter_map(|source| {
-                    progress.leaving.remove(source);
-                    Some((source.clone(), progress.acks.revoke(source)?))
+                let finals = leaving.into_iter().filter_map(|(source, epoch)| {
+                    progress.leaving.remove(&epoch);
+                    // The partition may be ours again by now.
+                    let is_over = progress.acks.epoch(&source) != Some(epoch);
+                    let offset = if is_over { None } else { progress.acks.revoke(&source) };
+                    Some((source, offset?))
                 });
                 finals.collect::<Vec<_>>()
             };
+            drop(committing);
             if !revocation.lost {
                 offsets.iter().for_each(|(source, offset)| shared.stats.committed(source, *offset));
             }
@@ -214,8 +229,22 @@ impl<S: Store, C: Control> Intake<S, C> {
         }
     }
 
+    /// Commits what is resolved, if anything is.
+    pub(super) fn commit(&self) -> Option<impl Future<Output = (Offsets, Result<(), MqError>)> + use<S, C>> {
+        if self.shared.progress().acks.committable().is_empty() {
+            return None;
+        }
+        let (control, shared, committing) = (self.control.clone(), self.shared.clone(), self.committing.clone());
+        Some(async move {
+            let _committing = committing.lock().await;
+            let offsets = shared.progress().acks.committable();
+            let outcome = control.commit(offsets.clone()).await;
+            (offsets, outcome)
+        })
+    }
+
     /// Whether the commit went through.
-    pub(super) fn committed(&self, offsets: Vec<(TopicPartition, Offset)>, outcome: Result<(), MqError>) -> bool {
+    pub(super) fn committed(&self, offsets: Offsets, outcome: Result<(), MqError>) -> bool {
         if let Err(error) = outcome {
             tracing::warn!(%error, "commit failed; it is tried again, nothing is lost");
             return false;
@@ -235,7 +264,8 @@ impl<S: Store, C: Control> Intake<S, C> {
         match self.settled_since {
             None => false,
             Some(since) if self.owned.is_empty() => since.elapsed() >= NOTHING_FOR_US,
-            Some(_) => self.owned.iter().all(done),
+            // What waits for room in a queue is read, and not yet taken in.
+            Some(_) => !self.is_waiting() && self.owned.iter().all(done),
         }
     }
 }

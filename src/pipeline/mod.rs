@@ -10,6 +10,8 @@
 //! | shutdown, the end, a fault | queues take nothing more, what they hold is written, offsets are committed, the group is left |
 
 mod intake;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -17,8 +19,8 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use self::intake::Intake;
@@ -67,7 +69,7 @@ pub enum PipelineError {
     Undrained {
         /// How long was waited.
         after: Duration,
-        /// Per partition: the next offset to read, and how many messages from there on are not resolved.
+        /// Per partition: the next offset to read, and how many messages from there on were read.
         uncommitted: Vec<(TopicPartition, Offset, u64)>,
     },
     /// Stopped at once, by a second signal.
@@ -151,6 +153,8 @@ impl<S: Store, Q: Subscription> Pipeline<S, Q> {
     ///
     /// # Errors
     /// See [`PipelineError`]. What was resolved until then is committed, but for [`PipelineError::Aborted`].
+    ///
+    /// Dropped, it writes and commits nothing more; its partitions are let go as they are.
     pub async fn run<R: RowSource>(
         self,
         rows: impl Fn() -> R + Clone + Send + 'static,
@@ -161,11 +165,14 @@ impl<S: Store, Q: Subscription> Pipeline<S, Q> {
             .map(|_| BatchQueue::new(settings.queue.clone()).map(Worker::new))
             .collect::<Result<_, _>>()
             .map_err(|error| MqError::Settings(error.to_string()))?;
-        let mut running: FuturesUnordered<_> =
-            workers.iter().map(|worker| tokio::spawn(worker.clone().run(shared.clone(), rows.clone()))).collect();
+        // Dropped with this future, so that nothing is written that nobody waits for.
+        let mut running = JoinSet::new();
+        for worker in &workers {
+            running.spawn(worker.clone().run(shared.clone(), rows.clone()));
+        }
         let mut intake = Intake::new(&settings, shared.clone(), subscription.control(), workers);
         let mut outage = shared.outage.subscribe();
-        let mut ticks = tokio::time::interval(settings.commit_interval);
+        let mut ticks = tokio::time::interval(settings.commit_interval.max(Duration::from_millis(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut graceful, mut abort) = (pin!(stop.graceful), pin!(stop.abort));
         let mut committing = None;
@@ -186,7 +193,7 @@ impl<S: Store, Q: Subscription> Pipeline<S, Q> {
                 }
                 () = expired(deadline) => break,
                 () = &mut graceful, if !ending => cause = Some(Ok(())),
-                Some(ended) = running.next() => {
+                Some(ended) = running.join_next() => {
                     let ended = ended.map_err(|error| PipelineError::Panicked(error.to_string()));
                     cause = Some(ended.and_then(|ended| ended.map_err(PipelineError::from)));
                 }
@@ -220,11 +227,7 @@ impl<S: Store, Q: Subscription> Pipeline<S, Q> {
                 }
             }
             if committing.is_none() && !commit_failed && (commit_due || running.is_empty()) {
-                let offsets = shared.progress().acks.committable();
-                if !offsets.is_empty() {
-                    let control = intake.control.clone();
-                    committing = Some(Box::pin(async move { (offsets.clone(), control.commit(offsets).await) }));
-                }
+                committing = intake.commit().map(Box::pin);
                 commit_due = false;
             }
             // All is written and committed: the group can be left. The events of leaving end the loop.
@@ -233,11 +236,8 @@ impl<S: Store, Q: Subscription> Pipeline<S, Q> {
                 intake.control.unsubscribe();
             }
         }
-        running.iter().for_each(tokio::task::JoinHandle::abort);
         let snapshot = shared.stats.snapshot();
-        let pending = shared.progress().acks.pending();
-        let uncommitted: Vec<_> =
-            pending.into_iter().map(|held| (held.partition, held.first, held.unresolved)).collect();
+        let uncommitted = shared.progress().acks.uncommitted();
         match failure {
             _ if aborted => Err(PipelineError::Aborted { uncommitted }),
             Some(error) => Err(error),
