@@ -17,10 +17,10 @@ pub(crate) type Key = (String, i64);
 
 /// What becomes of a write.
 pub(crate) struct Answer {
-    /// How long it takes.
-    pub(crate) after: Duration,
-    /// How many of its rows are in the store then, whatever is answered.
+    /// How many of its rows are in the store at once, whatever is answered.
     pub(crate) written: usize,
+    /// How long the answer takes.
+    pub(crate) after: Duration,
     pub(crate) outcome: Result<(), TdengineError>,
 }
 
@@ -118,19 +118,19 @@ impl Writer for FakeStore {
         let rows: Vec<(String, i64, i32)> = serde_json::from_slice(payload).unwrap();
         let answer = {
             let mut fake = self.fake();
+            let fake = &mut *fake;
             fake.writes += 1;
             if **schema != fake.schema {
                 return Err(refused(0x061B));
             }
             let keys: Vec<_> = rows.iter().map(|(table, ts, _)| (table.clone(), *ts)).collect();
-            (fake.answer)(&keys)
+            let answer = (fake.answer)(&keys);
+            let landed = keys.into_iter().zip(rows.iter().map(|(.., value)| *value)).take(answer.written);
+            fake.history.extend(landed.clone());
+            fake.rows.extend(landed);
+            answer
         };
         tokio::time::sleep(answer.after).await;
-        let mut fake = self.fake();
-        for (table, ts, value) in rows.into_iter().take(answer.written) {
-            fake.rows.insert((table.clone(), ts), value);
-            fake.history.push(((table, ts), value));
-        }
         answer.outcome
     }
 

@@ -1,5 +1,7 @@
 //! Whole pipelines on a queue in memory and a store that does as it is told, under a clock that jumps.
 
+mod chance;
+
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
