@@ -17,16 +17,19 @@ pub(crate) type Key = (String, i64);
 
 /// What becomes of a write.
 pub(crate) struct Answer {
-    /// How many of its rows are in the store at once, whatever is answered.
+    /// How long it takes until the rows are in the store.
+    pub(crate) before: Duration,
+    /// How many of its rows then are, whatever is answered.
     pub(crate) written: usize,
-    /// How long the answer takes.
+    /// How long the answer takes from there.
     pub(crate) after: Duration,
     pub(crate) outcome: Result<(), TdengineError>,
 }
 
 impl From<Result<(), TdengineError>> for Answer {
     fn from(outcome: Result<(), TdengineError>) -> Self {
-        Self { after: Duration::ZERO, written: if outcome.is_ok() { usize::MAX } else { 0 }, outcome }
+        let written = if outcome.is_ok() { usize::MAX } else { 0 };
+        Self { before: Duration::ZERO, written, after: Duration::ZERO, outcome }
     }
 }
 
@@ -116,26 +119,35 @@ impl Writer for FakeStore {
 
     async fn write(&mut self, schema: &Arc<SuperTable>, payload: &mut Vec<u8>) -> Result<(), TdengineError> {
         let rows: Vec<(String, i64, i32)> = serde_json::from_slice(payload).unwrap();
+        let keys: Vec<_> = rows.iter().map(|(table, ts, _)| (table.clone(), *ts)).collect();
         let answer = {
             let mut fake = self.fake();
-            let fake = &mut *fake;
             fake.writes += 1;
             if **schema != fake.schema {
                 return Err(refused(0x061B));
             }
-            let keys: Vec<_> = rows.iter().map(|(table, ts, _)| (table.clone(), *ts)).collect();
-            let answer = (fake.answer)(&keys);
+            (fake.answer)(&keys)
+        };
+        pause(answer.before).await;
+        {
             let landed = keys.into_iter().zip(rows.iter().map(|(.., value)| *value)).take(answer.written);
+            let mut fake = self.fake();
             fake.history.extend(landed.clone());
             fake.rows.extend(landed);
-            answer
-        };
-        tokio::time::sleep(answer.after).await;
+        }
+        pause(answer.after).await;
         answer.outcome
     }
 
     fn reconnect(&mut self) {
         self.fake().reconnects += 1;
+    }
+}
+
+/// No time is no pause: a sleep would let others go first.
+async fn pause(time: Duration) {
+    if !time.is_zero() {
+        tokio::time::sleep(time).await;
     }
 }
 

@@ -230,7 +230,8 @@ async fn until_the_end_waits_for_what_found_no_room_in_a_queue() {
 
 #[tokio::test(start_paused = true)]
 async fn revoked_partitions_are_let_go_with_exactly_what_is_resolved() {
-    let (queue, store) = (topic(2), FakeStore::new(slowly(SECOND)));
+    let landing = |_: &[Key]| Answer { before: SECOND, ..Answer::from(Ok(())) };
+    let (queue, store) = (topic(2), FakeStore::new(landing));
     for partition in 0..2 {
         publish_rows(&queue, partition, 0..200).await;
     }
@@ -310,6 +311,30 @@ async fn an_outage_of_minutes_loses_nothing_and_takes_in_little() {
     until_committed(&queue, &[500, 500, 500, 510]).await;
     assert_eq!(member.stopped().await.unwrap().redelivered, 0);
     assert_in_order(&store, &[(0, 500), (1, 500), (2, 500), (3, 510)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_more_is_read_in_an_outage() {
+    let (queue, store) = (topic(2), FakeStore::new(|_| Err(gone())));
+    let member = Member::start(&queue, &store, settings());
+    publish_rows(&queue, 0, 0..3).await;
+    sleep(60 * SECOND).await;
+    publish_rows(&queue, 0, 3..6).await;
+    publish_rows(&queue, 1, 0..3).await;
+    sleep(60 * SECOND).await;
+    assert_eq!(member.consumed(), 3);
+    store.answer(|_| Ok(()));
+    until_committed(&queue, &[6, 3]).await;
+    member.stopped().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_takes_little_at_once_gets_it_in_order() {
+    let few = |keys: &[Key]| if keys.len() > 2 { Err(refused(0x0102)) } else { Ok(()) };
+    let (queue, store) = (topic(1), FakeStore::new(few));
+    publish_rows(&queue, 0, 0..100).await;
+    Member::start(&queue, &store, until_end(&[100])).ended().await.unwrap();
+    assert_in_order(&store, &[(0, 100)]);
 }
 
 #[tokio::test(start_paused = true)]
