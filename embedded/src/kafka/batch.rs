@@ -1,7 +1,7 @@
 //! A record batch as it travels: header fields, checks, and the two fields a broker sets.
 //!
 //! Layout: [record batch, magic 2](https://kafka.apache.org/documentation/#recordbatch). The records themselves stay as the
-//! producer made them; only offset lookups by time look inside, and only when they are not compressed.
+//! producer made them; only lookups by time look inside, in [`super::records`].
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::ResponseError;
@@ -133,57 +133,4 @@ pub(crate) fn set_base_offset(mut batch: BytesMut, offset: i64) -> Bytes {
         field.put_i64(offset);
     }
     batch.freeze()
-}
-
-/// Offset and timestamp of the first record of `batch` at or after `time` (milliseconds since 1970). In a compressed batch
-/// that begins before `time` it is the batch's first record: a reader that starts there misses nothing.
-pub(crate) fn offset_at_time(batch: &[u8], time: i64) -> Option<(i64, i64)> {
-    let header = BatchHeader::read(batch)?;
-    let first = (header.base_offset, header.base_timestamp);
-    if time <= header.base_timestamp || header.compression() != 0 {
-        return Some(first);
-    }
-    let records = batch.get(HEADER_BYTES..)?;
-    Records { rest: records, left: header.record_count }
-        .map(|(offset, timestamp)| (header.base_offset + offset, header.base_timestamp.saturating_add(timestamp)))
-        .find(|(_, timestamp)| *timestamp >= time)
-        .or(Some(first))
-}
-
-/// Offset and timestamp of the record of `batch` with the largest timestamp.
-pub(crate) fn offset_of_max_time(batch: &[u8]) -> Option<(i64, i64)> {
-    offset_at_time(batch, BatchHeader::read(batch)?.max_timestamp)
-}
-
-/// Offset and timestamp of each record, relative to those of its batch.
-struct Records<'a> {
-    rest: &'a [u8],
-    left: i32,
-}
-
-impl Iterator for Records<'_> {
-    type Item = (i64, i64);
-
-    fn next(&mut self) -> Option<(i64, i64)> {
-        self.left = self.left.checked_sub(1).filter(|left| *left >= 0)?;
-        let length = usize::try_from(varint(&mut self.rest)?).ok()?;
-        let (mut record, rest) = self.rest.split_at_checked(length)?;
-        self.rest = rest;
-        let _attributes = record.try_get_u8().ok()?;
-        let timestamp = varint(&mut record)?;
-        Some((varint(&mut record)?, timestamp))
-    }
-}
-
-/// A zigzag number of at most ten bytes.
-fn varint(bytes: &mut &[u8]) -> Option<i64> {
-    let mut value = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let byte = bytes.try_get_u8().ok()?;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed());
-        }
-    }
-    None
 }

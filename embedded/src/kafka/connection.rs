@@ -68,7 +68,12 @@ async fn serve(mut stream: TcpStream, peer: SocketAddr, node: Arc<Node>, id: u64
     let connection = Connection { node, sleeper: Sleeper::new(id), local, peer };
     let mut buffer = BytesMut::new();
     while let Some(frame) = within(max_idle, read_frame(&mut stream, &mut buffer, max_bytes)).await? {
-        match api::answer(&connection, frame).await? {
+        let answer = tokio::select! {
+            biased;
+            answer = api::answer(&connection, frame) => answer?,
+            () = hung_up(&stream, &mut buffer) => return Ok(()),
+        };
+        match answer {
             Answer::Frame(segments) => within(max_idle, write_frame(&mut stream, segments)).await?,
             Answer::Nothing => {}
             Answer::Close => return Ok(()),
@@ -107,6 +112,25 @@ async fn read_frame(stream: &mut TcpStream, buffer: &mut BytesMut, max_bytes: us
             return if buffer.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
         }
     }
+}
+
+/// Returns when the client has gone while it waits for an answer, so that a long poll does not outlive it. What it sends
+/// meanwhile is kept; requests that came before the end of the stream are carried out still.
+async fn hung_up(stream: &TcpStream, buffer: &mut BytesMut) {
+    while buffer.len() < READ_AHEAD_BYTES {
+        let read = stream.readable().await.and_then(|()| {
+            buffer.reserve(READ_AHEAD_BYTES);
+            stream.try_read_buf(buffer)
+        });
+        match read {
+            Ok(0) if buffer.is_empty() => return,
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+    }
+    std::future::pending().await
 }
 
 async fn write_frame(stream: &mut TcpStream, segments: Vec<Bytes>) -> io::Result<()> {

@@ -13,6 +13,19 @@
 //! ```
 //!
 //! Record batches are kept as they came; only base offset and leader epoch are set.
+//!
+//! ```
+//! use kafka_taos_embedded::kafka::{ApiKey, Broker, BrokerConfig, Effect, ResponseError};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let broker = Broker::start(BrokerConfig { default_partitions: 10, ..BrokerConfig::default() }).await?;
+//! println!("bootstrap.servers={}", broker.address());
+//! broker.faults().next(ApiKey::OffsetCommit, Effect::Error(ResponseError::RebalanceInProgress));
+//! broker.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
 
 mod api;
 mod batch;
@@ -23,6 +36,7 @@ mod group;
 mod log;
 mod node;
 mod partition;
+mod records;
 mod sequence;
 mod shape;
 mod storage;

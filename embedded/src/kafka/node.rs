@@ -27,6 +27,8 @@ pub(crate) const NODE_ID: i32 = 1;
 pub(crate) const CLUSTER_ID: &str = "kafka-taos-embedded";
 /// Producer ids that are noted in the journal at a time.
 const PRODUCER_IDS_NOTED: i64 = 1000;
+/// Partitions of all topics together.
+const MAX_PARTITIONS: usize = 100_000;
 
 /// One offset of a commit.
 #[derive(Debug)]
@@ -52,6 +54,19 @@ pub(crate) struct Node {
 struct Topics {
     by_name: BTreeMap<String, Arc<Topic>>,
     next_id: u64,
+}
+
+impl Topics {
+    /// # Errors
+    /// When there is no room for `more` partitions.
+    fn check_room(&self, more: usize) -> Result<(), Refusal> {
+        let present: usize = self.by_name.values().map(|topic| topic.partition_count()).sum();
+        if present + more <= MAX_PARTITIONS {
+            return Ok(());
+        }
+        let reason = format!("the broker has {present} partitions; at most {MAX_PARTITIONS} are possible");
+        Err((ResponseError::PolicyViolation, reason))
+    }
 }
 
 #[derive(Debug)]
@@ -142,6 +157,7 @@ impl Node {
             if topics.by_name.contains_key(name) {
                 return Err((ResponseError::TopicAlreadyExists, format!("topic '{name}' already exists")));
             }
+            topics.check_room(partitions)?;
             let id = topics.next_id;
             let note = Record::Topic { name: name.to_owned(), id, partitions, config: config.clone() };
             let ticket = self.note(|| vec![note]).map_err(broken)?;
@@ -167,12 +183,13 @@ impl Node {
         sleeper: &Sleeper,
     ) -> Result<(), Refusal> {
         let ticket = {
-            let _only_one_grows = write(&self.topics);
+            let topics = write(&self.topics);
             let present = topic.partition_count();
             if count <= present {
                 let reason = format!("topic '{}' has {present} partitions; they can only become more", topic.name);
                 return Err((ResponseError::InvalidPartitions, reason));
             }
+            topics.check_room(count - present)?;
             if validate_only {
                 return Ok(());
             }
@@ -288,7 +305,7 @@ impl Node {
             ticket.map_err(|Broken| ResponseError::KafkaStorageError)
         };
         let ticket = if who.generation < 0 {
-            self.coordinator.with_or_new(group_id, work)
+            self.coordinator.with_or_new(group_id, work).flatten()
         } else {
             self.coordinator.with(group_id, work).unwrap_or(Err(ResponseError::IllegalGeneration))
         };

@@ -39,17 +39,17 @@ fn a_group_resumes_where_it_committed() {
     server.create_topic("t", 1);
     let values = numbers(0..1000);
     server.write("t", 0, values.iter().map(String::as_str));
-    let consumer = &members(&server, 1, &[])[0];
+    let consumer = members(&server, 1, &[]).remove(0);
     for offset in 0..300 {
-        assert_eq!(poll(consumer).offset(), offset);
+        assert_eq!(poll(&consumer).offset(), offset);
     }
-    consumer.commit_message(&poll(consumer), CommitMode::Sync).unwrap();
+    consumer.commit_message(&poll(&consumer), CommitMode::Sync).unwrap();
     let committed = {
         let list = consumer.committed(crate::support::PATIENCE).unwrap();
         list.elements()[0].offset()
     };
     assert_eq!(committed, rdkafka::Offset::Offset(301));
-    consumer.unsubscribe();
+    drop(consumer);
     let consumer = &members(&server, 1, &[])[0];
     for offset in 301..1000 {
         assert_eq!(poll(consumer).offset(), offset);

@@ -115,6 +115,32 @@ fn a_newer_client_is_told_the_versions() {
 }
 
 #[test]
+fn what_is_not_offered_is_refused_with_the_protocols_error() {
+    let server = Server::start();
+    let mut stream = connect(&server);
+    stream.write_all(&request(26, 0, &[0; 20])).unwrap();
+    assert_eq!(answer(&mut stream), [0, 0, 0, 7, 0, 0, 0, 0, 0, 35], "EndTxn: UNSUPPORTED_VERSION");
+    stream.write_all(&request(17, 1, &[0, 5, b'P', b'L', b'A', b'I', b'N'])).unwrap();
+    assert_eq!(answer(&mut stream), [0, 0, 0, 7, 0, 34, 0, 0, 0, 0], "SaslHandshake: ILLEGAL_SASL_STATE");
+}
+
+#[test]
+fn a_client_that_hangs_up_frees_its_place_at_once() {
+    let server = Server::with(BrokerConfig { max_connections: 1, ..BrokerConfig::default() });
+    let mut poller = connect(&server);
+    // A fetch of nothing, for at least one byte, that would wait for days.
+    let days =
+        [&(-1_i32).to_be_bytes()[..], &i32::MAX.to_be_bytes(), &1_i32.to_be_bytes(), &i32::MAX.to_be_bytes(), &[0; 5]];
+    poller.write_all(&request(1, 4, &days.concat())).unwrap();
+    is_cut_off(&server, &request(18, 0, &[]));
+    drop(poller);
+    wait_until(|| {
+        let mut stream = connect(&server);
+        stream.write_all(&request(18, 0, &[])).is_ok() && stream.read(&mut [0; 4]).is_ok_and(|read| read > 0)
+    });
+}
+
+#[test]
 fn idle_connections_are_bounded_and_cost_little() {
     let server = Server::with(BrokerConfig { max_connections: 200, ..BrokerConfig::default() });
     let idle: Vec<_> = (0..200).map(|_| connect(&server)).collect();

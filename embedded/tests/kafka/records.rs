@@ -83,31 +83,34 @@ fn watermarks_follow_the_log() {
 }
 
 #[test]
-fn offsets_are_found_by_time() {
+fn offsets_are_found_by_time_within_batches_of_every_codec() {
     let server = Server::start();
-    server.create_topic("t", 1);
-    let producer = server.producer(&[("linger.ms", "0")]);
-    for n in 0..10 {
-        producer.send(BaseRecord::<(), str>::to("t").payload("v").timestamp(1000 + n * 10)).unwrap();
-        if n == 4 {
-            producer.flush(PATIENCE).unwrap();
+    for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
+        server.create_topic(codec, 1);
+        let producer = server.producer(&[("linger.ms", "200"), ("compression.type", codec)]);
+        for n in 0..10 {
+            let value = "value".repeat(20);
+            producer.send(BaseRecord::<(), str>::to(codec).payload(&value).timestamp(1000 + n * 10)).unwrap();
+            if n == 4 {
+                producer.flush(PATIENCE).unwrap();
+            }
         }
-    }
-    producer.flush(PATIENCE).unwrap();
-    let consumer = server.consumer("g", &[]);
-    for (time, expected) in [
-        (0, Offset::Offset(0)),
-        (1000, Offset::Offset(0)),
-        (1001, Offset::Offset(1)),
-        (1040, Offset::Offset(4)),
-        (1050, Offset::Offset(5)),
-        (1085, Offset::Offset(9)),
-        (1091, Offset::End),
-    ] {
-        let mut asked = TopicPartitionList::new();
-        asked.add_partition_offset("t", 0, Offset::Offset(time)).unwrap();
-        let found = consumer.offsets_for_times(asked, PATIENCE).unwrap();
-        assert_eq!(found.elements()[0].offset(), expected, "at {time}");
+        producer.flush(PATIENCE).unwrap();
+        let consumer = server.consumer("g", &[]);
+        for (time, expected) in [
+            (0, Offset::Offset(0)),
+            (1000, Offset::Offset(0)),
+            (1001, Offset::Offset(1)),
+            (1040, Offset::Offset(4)),
+            (1050, Offset::Offset(5)),
+            (1085, Offset::Offset(9)),
+            (1091, Offset::End),
+        ] {
+            let mut asked = TopicPartitionList::new();
+            asked.add_partition_offset(codec, 0, Offset::Offset(time)).unwrap();
+            let found = consumer.offsets_for_times(asked, PATIENCE).unwrap();
+            assert_eq!(found.elements()[0].offset(), expected, "{codec} at {time}");
+        }
     }
 }
 

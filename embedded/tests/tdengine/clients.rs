@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::time::Duration;
 
+use kafka_taos_embedded::tdengine::{Fault, FaultAction, Operation};
 use tokio::process::Command;
 
 use crate::support::start;
@@ -25,6 +27,11 @@ async fn run(command: &mut Command) -> Result<String, String> {
     if status.success() { Ok(text) } else { Err(text) }
 }
 
+/// Does nothing but count the executions of stmt2 statements.
+fn counter() -> Fault {
+    Fault::new(Operation::Exec, FaultAction::Delay(Duration::ZERO))
+}
+
 #[tokio::test]
 async fn python_clients_write_and_read() {
     let python = std::env::var("CLIENTS_PYTHON").unwrap_or_else(|_| "python3".to_owned());
@@ -32,8 +39,10 @@ async fn python_clients_write_and_read() {
         return skipped("python clients", reason.lines().last().unwrap_or("python3 does not run"));
     }
     let endpoint = start().await;
+    let execs = endpoint.faults().add(counter());
     let script = folder().join("python_clients.py");
     let result = run(Command::new(&python).arg(script).arg(endpoint.address().to_string())).await;
+    assert!(endpoint.faults().struck(execs) > 0, "nothing was written by stmt2: {result:?}");
     endpoint.shutdown().await;
     assert!(result.as_ref().is_ok_and(|text| text.contains("python clients: ok")), "{result:?}");
 }
@@ -45,7 +54,9 @@ async fn the_java_driver_writes_and_reads() {
         return skipped("java driver", &reason);
     }
     let endpoint = start().await;
+    let execs = endpoint.faults().add(counter());
     let result = run(&mut java(&libraries, endpoint.address())).await;
+    assert!(endpoint.faults().struck(execs) > 0, "nothing was written by stmt2: {result:?}");
     endpoint.shutdown().await;
     assert!(result.as_ref().is_ok_and(|text| text.contains("java client: ok")), "{result:?}");
 }

@@ -59,6 +59,8 @@ struct Context {
     /// Queues of partitions that were assigned and not yet taken over by the polling thread.
     assigned: Mutex<Vec<(TopicPartition, PartitionQueue<Context>)>>,
     revoked: Mutex<Vec<TopicPartition>>,
+    /// What found no room in the channel yet.
+    unsent: Mutex<VecDeque<Event>>,
     denied: Mutex<Option<MqError>>,
     /// The reader waits for nothing, the polling thread for room in the channel.
     wants_room: AtomicBool,
@@ -139,6 +141,12 @@ impl Context {
     fn on_revoked(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> KafkaResult<()> {
         let partitions = partitions_of(list);
         if !partitions.is_empty() {
+            // What waits to be handed out must not come after the revocation: the partition may soon be ours again.
+            locked(&self.unsent).retain(|event| match event {
+                Event::Messages(messages) => !messages.iter().any(|message| partitions.contains(&message.source)),
+                Event::End(source, _) => !partitions.contains(source),
+                _ => true,
+            });
             let lost = consumer.assignment_lost();
             let (reply, released) = blocking::sync_channel(1);
             self.send(Event::Revoked(Revocation { partitions: partitions.clone(), lost, reply }));
@@ -234,8 +242,6 @@ struct Poller {
     sources: Vec<Source>,
     held: HashSet<TopicPartition>,
     commands: blocking::Receiver<Command>,
-    /// What found no room in the channel yet.
-    unsent: VecDeque<Event>,
     next_source: usize,
     checked_connection: Instant,
     leaving: bool,
@@ -255,7 +261,7 @@ impl Poller {
             if self.leaving && self.consumer.assignment().map_or(0, |assignment| assignment.count()) == 0 {
                 break;
             }
-            let busy = self.unsent.is_empty() && self.poll_partitions();
+            let busy = locked(&self.context.unsent).is_empty() && self.poll_partitions();
             let sent = self.flush();
             if !busy || !sent {
                 thread::park_timeout(LONGEST_SLEEP);
@@ -298,7 +304,7 @@ impl Poller {
                 // Partitions are split off before they are assigned, so this one was not (its split failed).
                 Ok(message) => {
                     let message = owned(&message, None);
-                    self.unsent.push_back(Event::Messages(vec![message]));
+                    self.later(Event::Messages(vec![message]));
                     break;
                 }
                 Err(error) => self.report(&error, None),
@@ -313,7 +319,7 @@ impl Poller {
             self.sources.push(Source { partition, queue, position: 0 });
         }
         if let Some(denied) = locked(&self.context.denied).take() {
-            self.unsent.push_back(Event::Error(denied));
+            self.later(Event::Error(denied));
         }
         if !self.context.hooks.is_connected() && self.checked_connection.elapsed() > RECONNECT_CHECK {
             self.checked_connection = Instant::now();
@@ -351,10 +357,10 @@ impl Poller {
             let found = !messages.is_empty() || end.is_some();
             if !messages.is_empty() {
                 self.context.hooks.connected();
-                self.unsent.push_back(Event::Messages(messages));
+                self.later(Event::Messages(messages));
             }
             match end {
-                Some(KafkaError::PartitionEOF(_)) => self.unsent.push_back(Event::End(partition, position)),
+                Some(KafkaError::PartitionEOF(_)) => self.later(Event::End(partition, position)),
                 Some(error) => self.report(&error, Some(&partition)),
                 None => {}
             }
@@ -373,17 +379,22 @@ impl Poller {
             Some(partition) => format!("reading {partition}"),
             None => "reading".to_owned(),
         };
-        self.unsent.push_back(Event::Error(translate(&action, error)));
+        self.later(Event::Error(translate(&action, error)));
+    }
+
+    fn later(&self, event: Event) {
+        locked(&self.context.unsent).push_back(event);
     }
 
     /// Hands out what there is room for; whether nothing is left.
     fn flush(&mut self) -> bool {
-        while let Some(event) = self.unsent.pop_front() {
+        let mut unsent = locked(&self.context.unsent);
+        while let Some(event) = unsent.pop_front() {
             match self.events.try_reserve() {
                 Ok(room) => room.send(event),
-                Err(mpsc::error::TrySendError::Closed(())) => self.unsent.clear(),
+                Err(mpsc::error::TrySendError::Closed(())) => unsent.clear(),
                 Err(mpsc::error::TrySendError::Full(())) => {
-                    self.unsent.push_front(event);
+                    unsent.push_front(event);
                     // Say so first, then look again: a reader that made room in between has not seen it said.
                     if self.context.wants_room.swap(true, Ordering::SeqCst) || self.events.capacity() == 0 {
                         return false;
@@ -434,6 +445,7 @@ pub(super) fn subscribe(
         poller: OnceLock::new(),
         assigned: Mutex::default(),
         revoked: Mutex::default(),
+        unsent: Mutex::default(),
         denied: Mutex::default(),
         wants_room: AtomicBool::new(false),
     };
@@ -455,7 +467,6 @@ pub(super) fn subscribe(
         sources: Vec::new(),
         held: HashSet::new(),
         commands: orders,
-        unsent: VecDeque::new(),
         next_source: 0,
         checked_connection: Instant::now(),
         leaving: false,

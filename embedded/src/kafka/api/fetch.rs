@@ -68,7 +68,8 @@ async fn leader(context: &Context<'_>, topic: &str, index: i32, epoch: i32) -> R
 async fn wait(context: &Context<'_>, request: &FetchRequest, wanted: &[(&str, Vec<Wanted>)]) -> Vec<Found> {
     let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
     let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(MAX_ANSWER_BYTES);
-    let deadline = Instant::now() + Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    let max_wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    let deadline = Instant::now() + max_wait.min(context.node.config.max_idle);
     let (found, size) = read(wanted, max_bytes);
     if size >= min_bytes || found.iter().any(Result::is_err) {
         return found;

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::{Context, code, code_of, text};
 use crate::kafka::coordinator::fresh_member_id;
-use crate::kafka::group::{Identity, Join, JoinAnswer, JoinRefusal, Joined, Sync};
+use crate::kafka::group::{Group, Identity, Join, JoinAnswer, JoinRefusal, Joined, Sync};
 
 pub(super) async fn join_group(context: &Context<'_>, request: JoinGroupRequest) -> JoinGroupResponse {
     match join(context, request).await {
@@ -60,13 +60,16 @@ async fn join(context: &Context<'_>, request: JoinGroupRequest) -> JoinAnswer {
         max_members: config.max_group_members,
     };
     let group_id = request.group_id.as_str();
-    let answer = if join.member_id.is_empty() {
-        context.node.coordinator.with_or_new(group_id, |group| group.join(join, Instant::now()))
+    let is_new = join.member_id.is_empty();
+    let work = |group: &mut Group| group.join(join, Instant::now());
+    let answer = if is_new {
+        context.node.coordinator.with_or_new(group_id, work)
     } else {
-        let Some(answer) = context.node.coordinator.with(group_id, |group| group.join(join, Instant::now())) else {
-            return refuse(ResponseError::UnknownMemberId);
-        };
-        answer
+        context.node.coordinator.with(group_id, work).ok_or(ResponseError::UnknownMemberId)
+    };
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => return refuse(error),
     };
     // The member was replaced by a later request of its own.
     answer.await.unwrap_or_else(|_| refuse(ResponseError::UnknownMemberId))

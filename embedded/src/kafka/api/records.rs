@@ -17,8 +17,9 @@ use kafka_protocol::messages::offset_for_leader_epoch_response::{
 };
 
 use super::{Context, code, code_of};
-use crate::kafka::batch::{LEADER_EPOCH, offset_at_time, offset_of_max_time};
+use crate::kafka::batch::LEADER_EPOCH;
 use crate::kafka::partition::Batches;
+use crate::kafka::records::{offset_at_time, offset_of_max_time};
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -55,30 +56,26 @@ async fn offset_at(
     }
     let partition = context.node.partition(topic, asked.partition_index)?;
     let marks = partition.watermarks()?;
-    let (offset, timestamp) = match asked.timestamp {
+    let (batch, time) = match asked.timestamp {
         LATEST => return Ok(Some((marks.high, -1))),
         EARLIEST => return Ok(Some((marks.start, -1))),
-        MAX_TIMESTAMP => {
-            let Some(batch) = load(partition.find_max_time()?).await? else { return Ok(None) };
-            offset_of_max_time(&batch).ok_or(ResponseError::CorruptMessage)?
-        }
-        time if time >= 0 => {
-            let Some(batch) = load(partition.find_time(time)?).await? else { return Ok(None) };
-            offset_at_time(&batch, time).ok_or(ResponseError::CorruptMessage)?
-        }
+        MAX_TIMESTAMP => (partition.find_max_time()?, None),
+        time if time >= 0 => (partition.find_time(time)?, Some(time)),
         _ => return Err(ResponseError::UnsupportedVersion),
     };
+    let Some(batch) = batch else { return Ok(None) };
+    let (offset, timestamp) = look_inside(batch, time).await?;
     Ok(Some((offset.max(marks.start), timestamp)))
 }
 
-async fn load(batch: Option<Batches>) -> Result<Option<bytes::Bytes>, ResponseError> {
-    match batch {
-        Some(batch) => {
-            let loaded = batch.load().await.map_err(|_| ResponseError::KafkaStorageError)?;
-            Ok(loaded.into_iter().next())
-        }
-        None => Ok(None),
-    }
+/// Offset and timestamp of the first record at or after `time`, or of the latest one; off the runtime's threads, as the batch
+/// may have to be decompressed.
+async fn look_inside(batch: Batches, time: Option<i64>) -> Result<(i64, i64), ResponseError> {
+    let loaded = batch.load().await.map_err(|_| ResponseError::KafkaStorageError)?;
+    let batch = loaded.into_iter().next().ok_or(ResponseError::KafkaStorageError)?;
+    let search = move || time.map_or_else(|| offset_of_max_time(&batch), |time| offset_at_time(&batch, time));
+    let found = tokio::task::spawn_blocking(search).await.map_err(|_| ResponseError::UnknownServerError)?;
+    found.ok_or(ResponseError::CorruptMessage)
 }
 
 pub(super) async fn offset_for_leader_epoch(

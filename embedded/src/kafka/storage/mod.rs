@@ -189,8 +189,9 @@ impl Generation {
             let (file, folder) = (Arc::clone(&file), folder.to_owned());
             writers.spawn(async move {
                 if file.written(first_bytes, &Sleeper::new(0)).await.is_ok() {
-                    // Blocks for a moment, once in many megabytes.
-                    journal::remove_before(&folder, number);
+                    let removal = tokio::task::spawn_blocking(move || journal::remove_before(&folder, number));
+                    // It says itself what it could not remove.
+                    let _ = removal.await;
                 }
             });
         }
@@ -208,4 +209,36 @@ fn remove_orphans(topics: &Path, memory: &Memory) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_journal_begun_anew_keeps_what_was_and_what_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || Folder::open(folder.path()).unwrap();
+        let topic =
+            |name: &str, id| Record::Topic { name: name.to_owned(), id, partitions: 1, config: BTreeMap::new() };
+        let sleeper = Sleeper::new(1);
+        let (first, mut memory) = open();
+        assert_eq!(memory, Memory::default());
+        first.record(&[topic("old", 0)]).unwrap().written(&sleeper).await.unwrap();
+        let stored = StoredTopic { id: 0, partitions: 1, ..StoredTopic::default() };
+        memory.topics.insert("old".to_owned(), stored);
+        first.rewrite(&memory);
+        first.record(&[topic("new", 7)]).unwrap().written(&sleeper).await.unwrap();
+        first.close().await;
+        drop(first);
+        let (second, remembered) = open();
+        assert_eq!(remembered.topics.keys().collect::<Vec<_>>(), ["new", "old"]);
+        assert_eq!(remembered.next_topic_id, 8);
+        second.close().await;
+        let journals = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let journals: Vec<_> = journals.filter(|name| name.to_string_lossy().starts_with("journal.")).collect();
+        assert_eq!(journals, ["journal.3"], "older ones are removed");
+    }
 }

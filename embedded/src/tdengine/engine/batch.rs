@@ -1,13 +1,13 @@
 //! Rows on their way into the store: collected by INSERT or stmt2, merged by key, written in one transaction.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::catalog::{Catalog, Database, Name, Schema, Stable, Table, TableKind};
+use super::catalog::{Database, Name, Schema, Stable, Table, TableKind};
 use super::row::{self, Merge};
 use super::storage::{self, Key};
 use super::time::ticks;
-use super::{Inner, Precision, TdError};
+use super::{Inner, Precision, TdError, vgroup};
 
 /// What rows with the same key within one batch become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,15 +153,14 @@ pub(crate) fn accepted_range(database: &Database, now_nanos: i64) -> (i64, i64) 
     (ticks(now_nanos, precision).saturating_sub(keep), last)
 }
 
-fn no_table() -> TdError {
-    TdError::new(0x2603, "Table does not exist")
-}
-
 impl Inner {
-    /// Writes a batch: all of it or nothing. Returns the number of distinct keys.
+    /// Writes a batch in one transaction and returns the number of distinct keys. A time out of range refuses all that
+    /// the batch has for the table's vgroup; what it has for other vgroups is written although the answer is the error.
+    /// After any other error nothing is written.
     pub(crate) fn write(&self, batch: &mut Batch, duplicates: Duplicates) -> Result<u64, TdError> {
         let mut writer = self.store.writer();
         let mut made = Vec::new();
+        let refused = self.drop_refused(batch)?;
         let targets = self.resolve(batch, &mut made)?;
         let transaction = writer.transaction()?;
         for (database, table) in &made {
@@ -201,31 +200,46 @@ impl Inner {
                 }
             }
         }
-        Ok(written)
+        if refused { Err(TdError::new(0x060b, "Timestamp data out of range")) } else { Ok(written) }
     }
 
-    /// Id and schema of each table in the batch as things are now, with the tables to be made and all times checked.
+    /// Takes all tables of the vgroups that refuse a time of theirs out of the batch. True: there were some.
+    fn drop_refused(&self, batch: &mut Batch) -> Result<bool, TdError> {
+        let catalog = self.catalog();
+        let now = (self.clock)();
+        let mut ranges: HashMap<Arc<str>, (i64, i64, u32)> = HashMap::new();
+        let mut refusing = HashSet::new();
+        for rows in &batch.tables {
+            if !ranges.contains_key(&rows.database) {
+                let database = catalog.database(&rows.database)?;
+                let (first, last) = accepted_range(database, now);
+                ranges.insert(rows.database.clone(), (first, last, database.options.number("vgroups") as u32));
+            }
+            let Some(&(first, last, vgroups)) = ranges.get(&rows.database) else { continue };
+            if rows.rows.iter().any(|row| row.ts < first || row.ts > last) {
+                refusing.insert((rows.database.clone(), vgroup::of_table(&rows.database, &rows.name, vgroups)));
+            }
+        }
+        if !refusing.is_empty() {
+            batch.tables.retain(|rows| {
+                let vgroups = ranges.get(&rows.database).map_or(1, |(_, _, vgroups)| *vgroups);
+                !refusing.contains(&(rows.database.clone(), vgroup::of_table(&rows.database, &rows.name, vgroups)))
+            });
+        }
+        Ok(!refusing.is_empty())
+    }
+
+    /// Id and schema of each table in the batch as things are now, with the tables to be made.
     fn resolve(&self, batch: &Batch, made: &mut Vec<(i64, Table)>) -> Result<Vec<(i64, Arc<Schema>)>, TdError> {
         let catalog = self.catalog();
         let now = (self.clock)();
         let mut next_id = catalog.last_id;
-        let mut current: Option<(&Database, i64, i64)> = None;
         let mut targets = Vec::with_capacity(batch.tables.len());
         for rows in &batch.tables {
-            let (database, first, last) = match current {
-                Some(current) if current.0.name == rows.database => current,
-                _ => {
-                    let database = find_database(&catalog, &rows.database)?;
-                    let (first, last) = accepted_range(database, now);
-                    *current.insert((database, first, last))
-                }
-            };
-            if rows.rows.iter().any(|row| row.ts < first || row.ts > last) {
-                return Err(TdError::new(0x060b, "Timestamp data out of range"));
-            }
+            let database = catalog.database(&rows.database)?;
             let id = match (&rows.place, database.tables.get(&rows.name)) {
                 (Place::Existing(table), Some(now)) if now.id == table.id => table.id,
-                (Place::Existing(_), _) | (Place::Child { .. }, None) => return Err(no_table()),
+                (Place::Existing(_), _) | (Place::Child { .. }, None) => return Err(TdError::no_table()),
                 (Place::Child { stable }, Some(now)) => in_stable(now, *stable)?,
                 (Place::New { stable, .. }, Some(now)) => in_stable(now, stable.id)?,
                 (Place::New { stable, tags }, None) => {
@@ -240,7 +254,7 @@ impl Inner {
                 (_, Some(TableKind::Normal(schema))) => schema.clone(),
                 (_, Some(TableKind::Child { stable, .. })) => columns_of(database, *stable)?,
                 (Place::New { stable, .. }, None) => columns_of(database, stable.id)?,
-                (_, None) => return Err(no_table()),
+                (_, None) => return Err(TdError::no_table()),
             };
             targets.push((id, schema));
         }
@@ -256,9 +270,5 @@ fn in_stable(table: &Table, stable: i64) -> Result<i64, TdError> {
 }
 
 fn columns_of(database: &Database, stable: i64) -> Result<Arc<Schema>, TdError> {
-    database.stable_by_id(stable).map(|stable| stable.columns.clone()).ok_or_else(no_table)
-}
-
-fn find_database<'a>(catalog: &'a Catalog, name: &str) -> Result<&'a Database, TdError> {
-    catalog.databases.get(name).ok_or_else(|| TdError::new(0x0388, "Database not exist"))
+    database.stable_by_id(stable).map(|stable| stable.columns.clone()).ok_or_else(TdError::no_table)
 }

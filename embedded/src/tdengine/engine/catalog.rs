@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::row::{RowReader, Slot, Width};
-use super::{Cell, DataType, Precision};
+use super::{Cell, DataType, Precision, TdError};
 
 /// A table's name; any bytes, since stmt2 takes names as they come.
 pub(crate) type Name = Arc<[u8]>;
@@ -265,6 +265,10 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
+    pub(crate) fn database(&self, name: &str) -> Result<&Database, TdError> {
+        self.databases.get(name).ok_or_else(TdError::no_database)
+    }
+
     pub(crate) fn next_id(&mut self) -> i64 {
         self.last_id += 1;
         self.last_id
@@ -291,7 +295,7 @@ pub(crate) const NUMBER_OPTIONS: &[(&str, i64, i64, i64, bool)] = &[
     ("maxrows", 200, 10_000, 4096, false),
     ("minrows", 10, 1000, 100, true),
     ("stt_trigger", 1, 16, 2, true),
-    ("pages", 64, i32::MAX as i64, 256, true),
+    ("pages", 64, i32::MAX as i64 - 1, 256, true),
     ("pagesize", 1, 16384, 4, false),
     ("replica", 1, 3, 1, true),
     ("wal_level", 0, 2, 1, true),

@@ -15,6 +15,7 @@ mod stmt2;
 mod storage;
 mod time;
 mod types;
+mod vgroup;
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -45,13 +46,19 @@ pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The directory cannot be made.
-    #[error("cannot create the data directory {path}: {source}")]
+    /// The directory cannot be made or written.
+    #[error("cannot write to the data directory {path}: {source}")]
     Directory {
         /// The directory.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// Another engine, maybe of another process, has the directory open.
+    #[error("the data directory {path} is in use: stop the other process or choose another directory")]
+    InUse {
+        /// The directory.
+        path: PathBuf,
     },
     /// SQLite refuses the file.
     #[error("cannot open the store: {0}")]
@@ -118,7 +125,7 @@ impl Engine {
     pub fn use_database(&self, session: &mut Session, name: &str) -> Result<(), TdError> {
         let name = name.strip_prefix('`').and_then(|name| name.strip_suffix('`')).unwrap_or(name);
         if !exec::is_system(name) && !self.inner.catalog().databases.contains_key(name) {
-            return Err(exec::no_database());
+            return Err(TdError::no_database());
         }
         session.database = Some(name.to_owned());
         Ok(())

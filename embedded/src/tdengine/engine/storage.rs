@@ -5,6 +5,7 @@
 //! transaction survive a kill of the process (a power failure may lose the last ones); readers have connections of
 //! their own and neither wait for the writer nor hold it up. In memory there is one connection for all.
 
+use std::fs::{File, TryLockError};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,6 +19,9 @@ use super::{OpenError, Storage, TdError};
 const PAGE_BYTES: u32 = 8192;
 /// Page cache of the writing connection.
 const CACHE_KIB: u32 = 64 * 1024;
+
+/// Connections for reading that are kept.
+const MAX_IDLE_READERS: usize = 8;
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS databases(id INTEGER PRIMARY KEY, name TEXT NOT NULL, options TEXT NOT NULL, created INTEGER NOT NULL);
@@ -52,6 +56,8 @@ pub(crate) struct Store {
     /// Idle connections for reading; only where the store is a file.
     readers: Mutex<Vec<Connection>>,
     path: Option<PathBuf>,
+    /// Held as long as the store is open: the catalog in memory is right only if no other process writes.
+    _lock: Option<File>,
 }
 
 impl std::fmt::Debug for Store {
@@ -66,13 +72,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Store {
     pub(crate) fn open(storage: &Storage) -> Result<Self, OpenError> {
-        let (writer, path) = match storage {
-            Storage::Memory => (Connection::open_in_memory()?, None),
+        let (writer, path, lock) = match storage {
+            Storage::Memory => (Connection::open_in_memory()?, None, None),
             Storage::Directory(directory) => {
-                std::fs::create_dir_all(directory)
-                    .map_err(|source| OpenError::Directory { path: directory.clone(), source })?;
+                let problem = |source| OpenError::Directory { path: directory.clone(), source };
+                std::fs::create_dir_all(directory).map_err(problem)?;
+                let lock = File::create(directory.join("lock")).map_err(problem)?;
+                lock.try_lock().map_err(|error| match error {
+                    TryLockError::WouldBlock => OpenError::InUse { path: directory.clone() },
+                    TryLockError::Error(source) => problem(source),
+                })?;
                 let path = directory.join("tdengine.sqlite");
-                (Connection::open(&path)?, Some(path))
+                (Connection::open(&path)?, Some(path), Some(lock))
             }
         };
         writer.pragma_update(None, "page_size", PAGE_BYTES)?;
@@ -84,7 +95,7 @@ impl Store {
         }
         writer.set_prepared_statement_cache_capacity(64);
         writer.execute_batch(SCHEMA)?;
-        Ok(Self { writer: Mutex::new(writer), readers: Mutex::default(), path })
+        Ok(Self { writer: Mutex::new(writer), readers: Mutex::default(), path, _lock: lock })
     }
 
     /// The only connection that writes; holding it is the engine's write lock.
@@ -107,7 +118,10 @@ impl Store {
             }
         };
         let result = read(&reader);
-        lock(&self.readers).push(reader);
+        let mut idle = lock(&self.readers);
+        if idle.len() < MAX_IDLE_READERS {
+            idle.push(reader);
+        }
         Ok(result?)
     }
 }

@@ -21,6 +21,16 @@ impl TdError {
         Self { code, message: message.into() }
     }
 
+    /// A table that is not there.
+    pub(crate) fn no_table() -> Self {
+        Self::new(0x2603, "Table does not exist")
+    }
+
+    /// A database that is not there.
+    pub(crate) fn no_database() -> Self {
+        Self::new(0x0388, "Database not exist")
+    }
+
     /// The statement is valid TDengine, but this endpoint does not do it (0x0100, "Operation not supported" on a server).
     pub fn unsupported(what: impl fmt::Display) -> Self {
         Self::new(0x0100, format!("{what}: not supported by the embedded endpoint"))

@@ -63,6 +63,10 @@ impl Connection {
                 let context = Context { action: "", req_id: 0, started };
                 context.failure(&adapter_error("unmarshal request error"))
             }
+            Request::NotUtf8 => {
+                let context = Context { action: "", req_id: 0, started };
+                context.failure(&TdError::unsupported("a text frame that is not UTF-8"))
+            }
             Request::Json { action, args } => {
                 let mut context = Context { action, req_id: args.req_id(), started };
                 if action.is_empty() {
@@ -137,7 +141,11 @@ impl Connection {
             }
             // The first statement API's close has no reply either.
             "close" => Ok(Reply::Nothing),
-            "insert" => Err(TdError::unsupported("schemaless writing")),
+            "insert" => Err(match (fields.i64("protocol")?, &session.database) {
+                (None | Some(0), _) => adapter_error("schemaless write protocol is null"),
+                (_, None) => TdError::new(0x2616, "Database not specified"),
+                _ => TdError::unsupported("schemaless writing"),
+            }),
             _ => Err(TdError::unsupported("the first statement API (stmt)")),
         };
         Ok(reply.unwrap_or_else(|error| context.failure(&error)))
@@ -326,5 +334,68 @@ fn binary_action_name(action: u64) -> &'static str {
         action::BIND => "stmt2_bind",
         action::VALIDATE => "validate_sql",
         _ => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::tdengine::engine::Storage;
+
+    fn connected() -> Connection {
+        let mut connection = Connection::new(Engine::open(Storage::Memory).unwrap());
+        let conn = json!({ "action": "conn", "args": { "user": "root", "password": "taosdata" } });
+        let reply = answer(&mut connection, &Request::from_text(&conn.to_string()));
+        assert!(matches!(reply, Reply::Text(text) if text.starts_with(r#"{"code":0,"#)));
+        connection
+    }
+
+    fn answer(connection: &mut Connection, request: &Request) -> Reply {
+        connection.answer(request, Instant::now(), None)
+    }
+
+    fn any_json() -> impl Strategy<Value = serde_json::Value> {
+        prop_oneof![
+            Just(json!(null)),
+            any::<bool>().prop_map(|flag| json!(flag)),
+            any::<i64>().prop_map(|number| json!(number)),
+            (0u64..4).prop_map(|id| json!(id)),
+            "[a-z ?,()']{0,20}".prop_map(|text| json!(text)),
+            Just(json!([{ "option": 1, "value": null }, 5])),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_frames_are_answered(frames in proptest::collection::vec((0u64..13, 0u64..3, proptest::collection::vec(any::<u8>(), 0..80)), 1..8)) {
+            let mut connection = connected();
+            for (action, id, rest) in frames {
+                let mut frame: Vec<u8> = [1, id, action].iter().flat_map(|number: &u64| number.to_le_bytes()).collect();
+                frame.extend(1u16.to_le_bytes());
+                frame.extend(rest);
+                prop_assert_ne!(answer(&mut connection, &Request::from_frame(Bytes::from(frame))), Reply::Nothing);
+            }
+        }
+
+        #[test]
+        fn any_arguments_are_answered(
+            action in prop::sample::select(vec![
+                "version", "conn", "query", "fetch", "fetch_block", "num_fields", "options_connection", "get_current_db", "insert",
+                "stmt2_init", "stmt2_prepare", "stmt2_exec", "stmt2_result", "stmt2_close", "init", "nonsense",
+            ]),
+            names in proptest::collection::vec(prop::sample::select(vec!["req_id", "stmt_id", "id", "sql", "options", "get_fields", "db"]), 0..4),
+            value in any_json(),
+        ) {
+            let args: serde_json::Map<_, _> = names.into_iter().map(|name| (name.to_owned(), value.clone())).collect();
+            let mut connection = connected();
+            let request = Request::from_text(&json!({ "action": action, "args": args }).to_string());
+            let Reply::Text(text) = answer(&mut connection, &request) else { panic!("no text") };
+            let reply: serde_json::Value = serde_json::from_str(&text).unwrap();
+            prop_assert!(reply["code"].is_u64() && reply["action"] == action, "{}", reply);
+        }
     }
 }

@@ -46,18 +46,12 @@ async fn upgrade(Shared(state): Shared<Arc<State>>, upgrade: WebSocketUpgrade) -
 async fn serve(mut socket: Socket, state: Arc<State>) {
     let mut connection = Connection::new(state.engine.clone());
     loop {
-        let message = tokio::select! {
-            message = socket.next() => message,
+        let request = tokio::select! {
+            request = socket.next() => request,
             () = state.stop.cancelled() => None,
         };
-        let Some(message) = message else { return };
+        let Some(request) = request else { return };
         let started = Instant::now();
-        let request = match message {
-            Message::Text(text) => Request::from_text(&text),
-            Message::Binary(frame) => Request::from_frame(frame),
-            // Answered by the library; the session ends when there is nothing more to read.
-            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => continue,
-        };
         let verdict = match request.operation() {
             None => Some(Verdict::default()),
             Some(operation) => tokio::select! {
@@ -81,10 +75,10 @@ async fn serve(mut socket: Socket, state: Arc<State>) {
     }
 }
 
-/// A socket that reads the next message while the last one is being answered.
+/// A socket that reads the next request while the last one is being answered.
 struct Socket {
     inner: WebSocket,
-    ahead: Option<Message>,
+    ahead: Option<Request>,
     gone: bool,
 }
 
@@ -93,9 +87,9 @@ impl Socket {
         Self { inner, ahead: None, gone: false }
     }
 
-    /// The next message; `None` when the client is gone.
-    async fn next(&mut self) -> Option<Message> {
-        if self.ahead.is_none() {
+    /// The next request; `None` when the client is gone.
+    async fn next(&mut self) -> Option<Request> {
+        while self.ahead.is_none() && !self.gone {
             self.read().await;
         }
         self.ahead.take()
@@ -103,16 +97,21 @@ impl Socket {
 
     async fn read(&mut self) {
         match self.inner.recv().await {
-            Some(Ok(message)) => self.ahead = Some(message),
+            Some(Ok(Message::Text(text))) => self.ahead = Some(Request::from_text(&text)),
+            Some(Ok(Message::Binary(frame))) => self.ahead = Some(Request::from_frame(frame)),
+            // The library answers them; after a close there is nothing more to read.
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_))) => {}
             Some(Err(error)) => {
                 tracing::debug!(%error, "websocket ended");
                 self.gone = true;
+                // The library reads no further, but a last reply can be sent.
+                self.ahead = is_bad_text(error).then_some(Request::NotUtf8);
             }
             None => self.gone = true,
         }
     }
 
-    /// Waits for `work`, reading at most one message meanwhile.
+    /// Waits for `work`, reading at most one request meanwhile.
     async fn read_ahead<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         loop {
@@ -148,4 +147,9 @@ impl Socket {
         };
         self.inner.send(message).await.is_ok()
     }
+}
+
+/// Whether the client sent a text that is not UTF-8, which the protocol forbids and the library refuses.
+fn is_bad_text(error: axum::Error) -> bool {
+    matches!(error.into_inner().downcast_ref(), Some(tokio_tungstenite::tungstenite::Error::Utf8(_)))
 }

@@ -24,6 +24,8 @@ pub(super) enum Request {
     Json { action: String, args: Args },
     /// A text that is no such object.
     Malformed,
+    /// A text frame that is no text.
+    NotUtf8,
     /// A binary frame, its head included.
     Binary { req_id: u64, id: u64, action: u64, frame: Bytes },
 }
@@ -69,7 +71,7 @@ impl Request {
                 "stmt2_exec" => Some(Operation::Exec),
                 _ => None,
             },
-            Self::Malformed => None,
+            Self::Malformed | Self::NotUtf8 => None,
             Self::Binary { action, .. } => match *action {
                 action::QUERY => Some(Operation::Statement),
                 action::BIND => Some(Operation::Bind),

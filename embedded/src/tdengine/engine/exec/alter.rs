@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::database_of;
 use super::table::{check_length, check_row_bytes, check_tag_bytes};
-use super::{database_of, no_database, no_table};
 use crate::tdengine::engine::catalog::{ColumnDef, Database, Relation, Schema, Stable, Table, TableKind};
 use crate::tdengine::engine::row::{RowReader, Slot};
 use crate::tdengine::engine::sql::ast::{AlterTable, ObjectName};
@@ -45,7 +45,7 @@ impl Inner {
             }
         };
         let mut catalog = self.catalog_mut();
-        let database: &mut Database = catalog.databases.get_mut(&*database).ok_or_else(no_database)?;
+        let database: &mut Database = catalog.databases.get_mut(&*database).ok_or_else(TdError::no_database)?;
         match changed {
             Relation::Super(stable) => {
                 storage::save_stable(&writer, database.id, &stable)?;
@@ -188,7 +188,7 @@ fn alter_child(
             table.comment = options.comment.or(table.comment);
         }
         AlterTable::SetTags(changes) => {
-            let TableKind::Child { tags, .. } = &table.kind else { return Err(no_table()) };
+            let TableKind::Child { tags, .. } = &table.kind else { return Err(TdError::no_table()) };
             let mut stored = RowReader::new(tags);
             let value = |tag: &ColumnDef| match stored.next(tag.data_type.width()) {
                 Slot::Value(value) => Some(value.to_vec()),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{is_system, no_database};
+use super::is_system;
 use crate::tdengine::engine::catalog::{Database, DatabaseOptions, NUMBER_OPTIONS};
 use crate::tdengine::engine::sql::ast::{DatabaseOption, OptionValue};
 use crate::tdengine::engine::{Inner, Precision, TdError, storage};
@@ -36,7 +36,7 @@ impl Inner {
     pub(super) fn alter_database(&self, sql: &[u8], name: &str, options: &[DatabaseOption]) -> Result<u64, TdError> {
         let writer = self.store.writer();
         let mut catalog = self.catalog_mut();
-        let database = catalog.databases.get_mut(name).ok_or_else(no_database)?;
+        let database = catalog.databases.get_mut(name).ok_or_else(TdError::no_database)?;
         let mut changed = (*database.options).clone();
         apply(&mut changed, sql, options)?;
         let before = std::mem::replace(&mut database.options, Arc::new(changed));
@@ -55,7 +55,7 @@ impl Inner {
         let id = match self.catalog().databases.get(name) {
             Some(database) => database.id,
             None if if_exists => return Ok(0),
-            None => return Err(no_database()),
+            None => return Err(TdError::no_database()),
         };
         let transaction = writer.transaction()?;
         storage::delete_database(&transaction, id)?;

@@ -3,7 +3,7 @@
 mod alter;
 mod database;
 mod show;
-mod system;
+pub(crate) mod system;
 mod table;
 mod user;
 
@@ -20,14 +20,6 @@ use super::{Inner, Outcome, Precision, Session, TdError};
 
 /// The longest statement in bytes.
 const MAX_SQL_BYTES: usize = 1024 * 1024;
-
-pub(crate) fn no_table() -> TdError {
-    TdError::new(0x2603, "Table does not exist")
-}
-
-pub(crate) fn no_database() -> TdError {
-    TdError::new(0x0388, "Database not exist")
-}
 
 pub(crate) fn is_system(database: &str) -> bool {
     matches!(database, "information_schema" | "performance_schema")
@@ -52,7 +44,7 @@ impl Inner {
             Statement::DropDatabase { name, if_exists } => self.drop_database(&name, if_exists)?,
             Statement::Use(name) => {
                 if !is_system(&name) && !self.catalog().databases.contains_key(&name) {
-                    return Err(no_database());
+                    return Err(TdError::no_database());
                 }
                 session.database = Some(name);
                 0
@@ -66,7 +58,9 @@ impl Inner {
             Statement::CreateUser { name, password } => self.create_user(&name, &password)?,
             Statement::AlterUser { name, password } => self.alter_user(&name, &password)?,
             Statement::DropUser(name) => self.drop_user(&name)?,
-            Statement::Flush(name) => self.catalog().databases.get(&name).map(|_| 0).ok_or_else(no_database)?,
+            Statement::Flush(name) => {
+                self.catalog().databases.get(&name).map(|_| 0).ok_or_else(TdError::no_database)?
+            }
             Statement::Nothing => 0,
         };
         Ok(Outcome::Update { affected })
@@ -107,7 +101,7 @@ impl Inner {
     /// What a name stands for.
     pub(crate) fn relation(&self, session: &Session, table: &ObjectName) -> Result<Relation, TdError> {
         let catalog = self.catalog();
-        database_of(&catalog, session, table)?.relation(&table.name).ok_or_else(no_table)
+        database_of(&catalog, session, table)?.relation(&table.name).ok_or_else(TdError::no_table)
     }
 }
 
@@ -130,5 +124,5 @@ pub(crate) fn database_of<'a>(
     session: &Session,
     table: &ObjectName,
 ) -> Result<&'a Database, TdError> {
-    catalog.databases.get(&database_name(session, table)?).ok_or_else(no_database)
+    catalog.database(&database_name(session, table)?)
 }

@@ -1,10 +1,8 @@
 //! SHOW and DESCRIBE.
 
 use super::system::{self, table_of, text};
-use super::{database_name, database_of, is_system, no_database};
-use crate::tdengine::engine::catalog::{
-    ColumnDef, Database, NUMBER_OPTIONS, Relation, Schema, Stable, Table, TableKind, tag_cells,
-};
+use super::{database_name, database_of, is_system};
+use crate::tdengine::engine::catalog::{ColumnDef, Database, Relation, Schema, Stable, Table, TableKind, tag_cells};
 use crate::tdengine::engine::select::like;
 use crate::tdengine::engine::sql::ast::{ObjectName, Show};
 use crate::tdengine::engine::{Cell, DataType, Inner, ResultSet, Session, TdError};
@@ -22,7 +20,7 @@ impl Inner {
         let database = |name: Option<&String>| -> Result<&Database, TdError> {
             let name =
                 name.or(session.database.as_ref()).ok_or_else(|| TdError::new(0x2600, "database not specified"))?;
-            catalog.databases.get(name).ok_or_else(no_database)
+            catalog.database(name)
         };
         let matching =
             |name: &[u8], pattern: &Option<Vec<u8>>| pattern.as_ref().is_none_or(|pattern| like(name, pattern));
@@ -41,13 +39,13 @@ impl Inner {
                 names("stable_name", stables.map(|name| name.to_vec()).collect(), 192)
             }
             Show::CreateDatabase(name) => {
-                let database = catalog.databases.get(&name).ok_or_else(no_database)?;
+                let database = catalog.database(&name)?;
                 let row = vec![text(&name), text(create_database(database))];
                 table_of(&[("Database", varchar(63)), ("Create Database", varchar(65_517))], vec![row])
             }
             Show::CreateTable { table, stable } => {
                 let database = database_of(&catalog, session, &table)?;
-                let create = match database.relation(&table.name).ok_or_else(super::no_table)? {
+                let create = match database.relation(&table.name).ok_or_else(TdError::no_table)? {
                     Relation::Super(stable) => create_stable(&stable),
                     _ if stable => return Err(TdError::new(0x022f, "Table is not a super table")),
                     Relation::Child(table, stable) => create_child(&table, &stable),
@@ -77,12 +75,12 @@ impl Inner {
             Show::TableTags { table } => {
                 let database = database_of(&catalog, session, &table)?;
                 let Some(Relation::Super(stable)) = database.relation(&table.name) else {
-                    return Err(super::no_table());
+                    return Err(TdError::no_table());
                 };
                 table_tags(database, &stable)
             }
             Show::TableDistributed(table) => {
-                database_of(&catalog, session, &table)?.relation(&table.name).ok_or_else(super::no_table)?;
+                database_of(&catalog, session, &table)?.relation(&table.name).ok_or_else(TdError::no_table)?;
                 return Err(TdError::unsupported("SHOW TABLE DISTRIBUTED"));
             }
             Show::Users => table_of(system::USERS, system::user_rows(&catalog)),
@@ -118,7 +116,7 @@ impl Inner {
             vec![text(name), text(data_type.name()), Cell::Int(data_type.length().into()), text(note)]
         };
         if is_system(&database) {
-            let described = self.system_table(&database, &table.name)?;
+            let described = self.system_table(&database, &table.name, &system::Wanted::default())?;
             let rows = described.columns().iter().map(|column| basic(&column.name, column.data_type, "")).collect();
             return Ok(table_of(&FIELDS[..4], rows));
         }
@@ -149,6 +147,9 @@ fn default_compression(data_type: DataType) -> [&'static str; 3] {
         DataType::Timestamp => ["delta-i", "lz4", "medium"],
         DataType::Bool => ["bit-packing", "zstd", "medium"],
         DataType::Float | DataType::Double => ["delta-d", "lz4", "medium"],
+        DataType::TinyInt | DataType::UTinyInt | DataType::SmallInt | DataType::USmallInt => {
+            ["simple8b", "zlib", "medium"]
+        }
         other if other.fixed_width().is_some() && !matches!(other, DataType::Decimal { .. }) => {
             ["simple8b", "lz4", "medium"]
         }
@@ -175,7 +176,6 @@ fn create_database(database: &Database) -> String {
     let options = &database.options;
     let mut out = format!("CREATE DATABASE `{}`", database.name);
     let number = |name: &str| format!(" {} {}", name.to_uppercase(), options.number(name));
-    debug_assert!(NUMBER_OPTIONS.iter().any(|(name, ..)| *name == "buffer"));
     for part in [
         number("buffer"),
         number("cachesize"),
@@ -246,10 +246,13 @@ fn create_stable(stable: &Stable) -> String {
     format!("CREATE STABLE `{name}` ({columns}) TAGS ({tags}){}", comment_text(stable.comment.as_ref()))
 }
 
-fn create_normal(table: &Table, schema: &Schema) -> String {
+fn table_options(table: &Table) -> String {
     let ttl = if table.ttl_days > 0 { format!(" TTL {}", table.ttl_days) } else { String::new() };
-    let comment = comment_text(table.comment.as_ref());
-    format!("CREATE TABLE `{}` ({}){comment}{ttl}", quoted(&table.name), definitions(schema))
+    comment_text(table.comment.as_ref()) + &ttl
+}
+
+fn create_normal(table: &Table, schema: &Schema) -> String {
+    format!("CREATE TABLE `{}` ({}){}", quoted(&table.name), definitions(schema), table_options(table))
 }
 
 fn create_child(table: &Table, stable: &Stable) -> String {
@@ -258,7 +261,7 @@ fn create_child(table: &Table, stable: &Stable) -> String {
     let names: Vec<String> = stable.tags.live().map(|(_, tag)| format!("`{}`", tag.name.replace('`', "``"))).collect();
     let value =
         |(slot, tag): (usize, &ColumnDef)| match cells.get(slot).map(|cell| system::tag_text(cell, tag.data_type)) {
-            Some(Cell::Bytes(value)) if tag.data_type.fixed_width().is_none() => {
+            Some(Cell::Bytes(value)) if tag.data_type.fixed_width().is_none() && tag.data_type != DataType::Json => {
                 format!("\"{}\"", String::from_utf8_lossy(&value))
             }
             Some(Cell::Bytes(value)) => String::from_utf8_lossy(&value).into_owned(),
@@ -266,5 +269,6 @@ fn create_child(table: &Table, stable: &Stable) -> String {
         };
     let values: Vec<String> = stable.tags.live().map(value).collect();
     let (names, values) = (names.join(", "), values.join(", "));
-    format!("CREATE TABLE `{}` USING `{}` ({names}) TAGS ({values})", quoted(&table.name), quoted(&stable.name))
+    let (name, stable, options) = (quoted(&table.name), quoted(&stable.name), table_options(table));
+    format!("CREATE TABLE `{name}` USING `{stable}` ({names}) TAGS ({values}){options}")
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::no_table;
 use crate::tdengine::engine::catalog::{Catalog, Database, Schema, Table, TableKind, tag_cells};
 use crate::tdengine::engine::select::Rows;
 use crate::tdengine::engine::{Cell, Column, DataType, Inner, Precision, ResultSet, TdError};
@@ -125,27 +124,48 @@ pub(super) const USERS: &[(&str, DataType)] = &[
     ("allowed_host", varchar(49_152)),
 ];
 
+/// What a query's condition says of a system table's rows: names that they must have.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    pub(crate) database: Option<Vec<u8>>,
+    pub(crate) table: Option<Vec<u8>>,
+}
+
+impl Wanted {
+    fn database(&self, database: &Database) -> bool {
+        self.database.as_ref().is_none_or(|name| name == database.name.as_bytes())
+    }
+
+    fn table(&self, name: &[u8]) -> bool {
+        self.table.as_ref().is_none_or(|wanted| wanted == name)
+    }
+}
+
 impl Inner {
-    /// A table of a system database.
-    pub(crate) fn system_table(&self, database: &str, name: &[u8]) -> Result<ResultSet, TdError> {
+    /// A table of a system database: at least the rows that are wanted.
+    pub(crate) fn system_table(&self, database: &str, name: &[u8], wanted: &Wanted) -> Result<ResultSet, TdError> {
         if database != "information_schema" {
             return Err(TdError::unsupported(database));
         }
         let catalog = self.catalog();
-        let databases = || catalog.databases.values();
+        let databases = || catalog.databases.values().filter(|database| wanted.database(database));
         Ok(match name {
             b"ins_databases" => table_of(DATABASES, database_rows(&catalog)),
             b"ins_stables" => table_of(STABLES, databases().flat_map(stable_rows).collect()),
-            b"ins_tables" => table_of(TABLES, databases().flat_map(table_rows).collect()),
+            b"ins_tables" => table_of(TABLES, databases().flat_map(|database| table_rows(database, wanted)).collect()),
             b"ins_tags" => {
-                let rows = databases()
-                    .flat_map(|database| database.tables.values().flat_map(|table| tag_rows(database, table)));
-                table_of(TAGS, rows.collect())
+                let tables = |database: &Database| {
+                    let tables = database.tables.values().filter(|table| wanted.table(&table.name));
+                    tables.flat_map(|table| tag_rows(database, table)).collect::<Vec<_>>()
+                };
+                table_of(TAGS, databases().flat_map(tables).collect())
             }
-            b"ins_columns" => table_of(COLUMNS, databases().flat_map(column_rows).collect()),
+            b"ins_columns" => {
+                table_of(COLUMNS, databases().flat_map(|database| column_rows(database, wanted)).collect())
+            }
             b"ins_users" => table_of(USERS, user_rows(&catalog)),
             known if KNOWN.contains(&known) => return Err(TdError::unsupported(String::from_utf8_lossy(known))),
-            _ => return Err(no_table()),
+            _ => return Err(TdError::no_table()),
         })
     }
 }
@@ -250,7 +270,7 @@ fn family<'a>(database: &'a Database, table: &'a Table) -> (Cell, Option<&'a Arc
     }
 }
 
-fn table_rows(database: &Database) -> Vec<Vec<Cell>> {
+fn table_rows(database: &Database, wanted: &Wanted) -> Vec<Vec<Cell>> {
     let row = |table: &Arc<Table>| {
         let (stable, columns, kind) = family(database, table);
         vec![
@@ -266,7 +286,7 @@ fn table_rows(database: &Database) -> Vec<Vec<Cell>> {
             text(kind),
         ]
     };
-    database.tables.values().map(row).collect()
+    database.tables.values().filter(|table| wanted.table(&table.name)).map(row).collect()
 }
 
 /// The tags of a table, one a row.
@@ -310,7 +330,7 @@ fn type_text(data_type: DataType) -> String {
     }
 }
 
-fn column_rows(database: &Database) -> Vec<Vec<Cell>> {
+fn column_rows(database: &Database, wanted: &Wanted) -> Vec<Vec<Cell>> {
     let rows_of = |name: &[u8], schema: &Schema, kind: &str| -> Vec<Vec<Cell>> {
         let row = |(_, column): (usize, &crate::tdengine::engine::catalog::ColumnDef)| {
             let (precision, scale) = match column.data_type {
@@ -332,10 +352,10 @@ fn column_rows(database: &Database) -> Vec<Vec<Cell>> {
         schema.live().map(row).collect()
     };
     let mut rows = Vec::new();
-    for stable in database.stables.values() {
+    for stable in database.stables.values().filter(|stable| wanted.table(&stable.name)) {
         rows.extend(rows_of(&stable.name, &stable.columns, "SUPER_TABLE"));
     }
-    for table in database.tables.values() {
+    for table in database.tables.values().filter(|table| wanted.table(&table.name)) {
         let (_, schema, kind) = family(database, table);
         if let Some(schema) = schema {
             rows.extend(rows_of(&table.name, schema, kind));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{database_name, database_of, is_system, no_database, no_table};
+use super::{database_name, database_of, is_system};
 use crate::tdengine::engine::catalog::{ColumnDef, Relation, Schema, Stable, Table, TableKind};
 use crate::tdengine::engine::sql::ast::{CreateChild, CreateTable, ObjectName};
 use crate::tdengine::engine::sql::insert::encode_tags;
@@ -26,7 +26,7 @@ impl Inner {
         }
         let writer = self.store.writer();
         let mut catalog = self.catalog_mut();
-        let found = catalog.databases.get(&database).ok_or_else(no_database)?;
+        let found = catalog.database(&database)?;
         check_columns(&create.columns, create.tags.as_deref())?;
         check_options(&create)?;
         let (is_stable, is_table) =
@@ -38,9 +38,9 @@ impl Inner {
                 false => Err(TdError::new(0x0603, "Table already exists")),
             };
         }
-        let (id, db, now) = (catalog.next_id(), found_id(&catalog, &database)?, self.now_ms());
+        let (id, db, now) = (catalog.next_id(), catalog.database(&database)?.id, self.now_ms());
         let columns = Arc::new(Schema::new(create.columns));
-        let database = catalog.databases.get_mut(&database).ok_or_else(no_database)?;
+        let database = catalog.databases.get_mut(&database).ok_or_else(TdError::no_database)?;
         let (name, comment) = (create.table.name.into(), create.options.comment);
         if let Some(tags) = create.tags {
             let tags = Arc::new(Schema::new(tags));
@@ -69,11 +69,11 @@ impl Inner {
             let mut next_id = catalog.last_id;
             for child in children {
                 let name = database_name(session, &child.table)?;
-                let database = catalog.databases.get(&name).ok_or_else(no_database)?;
+                let database = catalog.database(&name)?;
                 let Some(Relation::Super(stable)) =
                     database_of(&catalog, session, &child.stable)?.relation(&child.stable.name)
                 else {
-                    return Err(no_table());
+                    return Err(TdError::no_table());
                 };
                 let reader = ValueReader {
                     sql,
@@ -168,10 +168,6 @@ impl Inner {
         }
         Ok(0)
     }
-}
-
-fn found_id(catalog: &crate::tdengine::engine::catalog::Catalog, database: &str) -> Result<i64, TdError> {
-    catalog.databases.get(database).map(|database| database.id).ok_or_else(no_database)
 }
 
 /// The tags of `create table .. using`.

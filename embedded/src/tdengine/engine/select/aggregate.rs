@@ -91,7 +91,7 @@ impl Aggregate {
         let (kind, result) = match kind {
             Kind::Count | Kind::HyperLogLog => (kind, DataType::BigInt),
             Kind::Sum => {
-                need(is_numeric(data_type) || data_type == DataType::Bool)?;
+                need(is_numeric(data_type))?;
                 let result = match data_type {
                     DataType::Float | DataType::Double => DataType::Double,
                     DataType::Decimal { scale, .. } => DataType::Decimal { precision: 38, scale },
@@ -245,6 +245,21 @@ impl State {
             }
         }
         Ok(false)
+    }
+
+    /// Whether there is a result: without one in any aggregate a group without keys gives no row.
+    pub(super) fn has_result(&self) -> bool {
+        match self {
+            Self::Count(_) => true,
+            Self::SumInt(sum) => sum.is_some(),
+            Self::SumFloat(sum) => sum.is_some(),
+            Self::Moments(count, ..) | Self::Mean(.., count) => *count > 0,
+            Self::Chosen { some, .. } => *some,
+            Self::Range(range) => range.is_some(),
+            Self::Values(values) => !values.is_empty(),
+            Self::Times(times) => times.is_some(),
+            Self::Tally(tally) => !tally.is_empty(),
+        }
     }
 
     pub(super) fn finish(&self, aggregate: &Aggregate) -> Cell {

@@ -1,5 +1,7 @@
 //! From the parser's expressions to typed ones: names become cells of a row, types are checked, times in text are read.
 
+use regex::bytes::Regex;
+
 use super::aggregate::{Aggregate, Kind, is_aggregate};
 use super::eval::{Context, Node, Typed};
 use super::functions::{self, Function};
@@ -224,7 +226,12 @@ impl<'a> Binder<'a, '_> {
                 bound_left = self.as_time(&bound_right, bound_left)?;
                 DataType::Bool
             }
-            Match | NotMatch => return Err(TdError::unsupported("MATCH")),
+            Match | NotMatch => {
+                let Node::Const(Cell::Bytes(pattern)) = &bound_right.node else { return Err(invalid()) };
+                let regex = std::str::from_utf8(pattern).ok().and_then(|pattern| Regex::new(pattern).ok());
+                let regex = regex.ok_or_else(|| TdError::new(0x2681, "Syntax error in regular expression"))?;
+                return Ok(Typed::new(Node::Match(Box::new(bound_left), regex, op == NotMatch), DataType::Bool));
+            }
             JsonGet => DataType::Json,
             And | Or | Like | NotLike | JsonContains => DataType::Bool,
         };

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use jiff::tz::TimeZone;
+use regex::bytes::Regex;
 
 use super::functions::Function;
 use super::value::{self, Number};
@@ -37,6 +38,8 @@ pub(super) enum Node {
     Binary(BinaryOp, Box<Typed>, Box<Typed>),
     In(Box<Typed>, Vec<Typed>, bool),
     IsNull(Box<Typed>, bool),
+    /// Whether a text has a match of the expression, or has none.
+    Match(Box<Typed>, Regex, bool),
     Call(Function, Vec<Typed>, Box<Context>),
     Cast(Box<Typed>, Box<Context>),
     /// Conditions with values, and the value otherwise.
@@ -90,6 +93,10 @@ impl Typed {
                 truth((found || !unknown).then_some(found != *negated))
             }
             Node::IsNull(expr, negated) => Cell::Bool((expr.eval(row)? == Cell::Null) != *negated),
+            Node::Match(expr, regex, negated) => match expr.eval(row)? {
+                Cell::Null => Cell::Null,
+                text => Cell::Bool(regex.is_match(&value::text(&text, expr.data_type)) != *negated),
+            },
             Node::Call(function, args, context) => function.eval(args, row, self.data_type, context)?,
             Node::Cast(expr, context) => {
                 value::cast(&expr.eval(row)?, expr.data_type, self.data_type, context.precision, &context.zone)
@@ -122,7 +129,13 @@ impl Typed {
         match &self.node {
             Node::Const(_) => {}
             Node::Input(index) => visit(*index),
-            Node::Negate(expr) | Node::Not(expr) | Node::IsNull(expr, _) | Node::Cast(expr, _) => expr.inputs(visit),
+            Node::Negate(expr)
+            | Node::Not(expr)
+            | Node::IsNull(expr, _)
+            | Node::Match(expr, ..)
+            | Node::Cast(expr, _) => {
+                expr.inputs(visit);
+            }
             Node::Binary(_, left, right) => {
                 left.inputs(visit);
                 right.inputs(visit);
@@ -184,8 +197,8 @@ fn binary(op: BinaryOp, result: DataType, left: (&Cell, DataType), right: (&Cell
         }
         JsonGet => json_member(left.0, right.0),
         JsonContains => Cell::Bool(json_member(left.0, right.0) != Cell::Null),
-        Match | NotMatch => return Err(TdError::unsupported("MATCH")),
-        And | Or => Cell::Null,
+        // Bound as nodes of their own.
+        Match | NotMatch | And | Or => Cell::Null,
     })
 }
 

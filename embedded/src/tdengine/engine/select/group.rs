@@ -125,6 +125,13 @@ impl Totals {
         Ok(())
     }
 
+    fn has_result(&self, aggregates: &[Aggregate]) -> bool {
+        let counted = |(state, aggregate): (&State, &Aggregate)| {
+            !matches!(aggregate.kind, Kind::With(_)) && (state.has_result() || aggregate.counts())
+        };
+        self.states.iter().zip(aggregates).any(counted)
+    }
+
     fn finish(&self, aggregates: &[Aggregate]) -> Vec<Cell> {
         let cell = |(i, aggregate): (usize, &Aggregate)| match aggregate.kind {
             Kind::With(_) => self.chosen[i].clone(),
@@ -150,6 +157,8 @@ pub(super) struct Grouper<'a> {
     pub(super) frame: &'a Frame,
     pub(super) conditions: &'a Conditions,
     pub(super) context: &'a Context,
+    /// Whether keys or the window's times are asked for: then a group gives a row whatever its aggregates.
+    pub(super) keyed: bool,
 }
 
 impl Grouper<'_> {
@@ -286,10 +295,13 @@ impl Grouper<'_> {
                     }
                     None => return Ok(Vec::new()),
                 };
+                if !self.shows(&totals) {
+                    return Ok(Vec::new());
+                }
                 Ok(vec![window_row(group.keys, None, totals.finish(self.aggregates))])
             }
             Frame::Interval { length, fill, .. } => {
-                let rows = group.windows.iter().map(|(start, totals)| {
+                let rows = group.windows.iter().filter(|(_, totals)| self.shows(totals)).map(|(start, totals)| {
                     (
                         *start,
                         window_row(group.keys.clone(), Some((*start, start + length)), totals.finish(self.aggregates)),
@@ -302,6 +314,10 @@ impl Grouper<'_> {
             }
             Frame::Session { .. } | Frame::State(_) => self.ordered_windows(group),
         }
+    }
+
+    fn shows(&self, totals: &Totals) -> bool {
+        self.keyed || totals.has_result(self.aggregates)
     }
 
     /// Windows that begin where the time jumps or the state changes.
@@ -328,6 +344,7 @@ impl Grouper<'_> {
                 totals.add(self.aggregates, row, *at)?;
             }
         }
+        windows.retain(|(_, _, _, totals)| self.shows(totals));
         let row = |(start, end, _, totals): (i64, i64, Cell, Totals)| {
             window_row(group.keys.clone(), Some((start, end)), totals.finish(self.aggregates))
         };

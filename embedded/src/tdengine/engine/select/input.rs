@@ -7,8 +7,9 @@ use super::source::{InputColumn, Role, Scan, Source};
 use super::value::{self, Number};
 use crate::tdengine::engine::batch::accepted_range;
 use crate::tdengine::engine::catalog::{Relation, Schema, Table, TableKind, tag_cells};
+use crate::tdengine::engine::exec::system::Wanted;
 use crate::tdengine::engine::exec::{database_name, database_of, is_system};
-use crate::tdengine::engine::sql::ast::{BinaryOp, From, ObjectName};
+use crate::tdengine::engine::sql::ast::{BinaryOp, Expr, From, Literal, ObjectName};
 use crate::tdengine::engine::{Cell, DataType, Inner, Precision, ResultSet, Session, TdError};
 
 /// The length of `tbname` in results.
@@ -69,9 +70,14 @@ pub(super) fn collect(result: &mut ResultSet) -> Result<Vec<Vec<Cell>>, TdError>
 }
 
 impl Inner {
-    pub(super) fn input(self: &Arc<Self>, session: &Session, from: &From) -> Result<Input, TdError> {
+    pub(super) fn input(
+        self: &Arc<Self>,
+        session: &Session,
+        from: &From,
+        condition: Option<&Expr>,
+    ) -> Result<Input, TdError> {
         match from {
-            From::Table { table, alias } => self.table_input(session, table, alias.as_deref()),
+            From::Table { table, alias } => self.table_input(session, table, alias.as_deref(), condition),
             From::Query { query, alias } => {
                 Input::of_result(self.query(session, query)?, alias.as_deref().unwrap_or_default())
             }
@@ -84,11 +90,12 @@ impl Inner {
         session: &Session,
         table: &ObjectName,
         alias: Option<&[u8]>,
+        condition: Option<&Expr>,
     ) -> Result<Input, TdError> {
         let database = database_name(session, table)?;
         let qualifier = alias.unwrap_or(&table.name);
         if is_system(&database) {
-            return Input::of_result(self.system_table(&database, &table.name)?, qualifier);
+            return Input::of_result(self.system_table(&database, &table.name, &wanted(condition))?, qualifier);
         }
         let relation = self.relation(session, table)?;
         let catalog = self.catalog();
@@ -111,6 +118,28 @@ impl Inner {
         let source = Source::Scan(Box::new(Scan::new(self.clone(), tables, schema, range)));
         Ok(Input { columns, precision, source, single })
     }
+}
+
+/// Names that a condition fixes by `=`, in the columns that all system tables call alike.
+fn wanted(condition: Option<&Expr>) -> Wanted {
+    let mut wanted = Wanted::default();
+    let mut open: Vec<&Expr> = condition.into_iter().collect();
+    while let Some(part) = open.pop() {
+        match part {
+            Expr::Binary(BinaryOp::And, left, right) => open.extend([&**left, &**right]),
+            Expr::Binary(BinaryOp::Eq, left, right) => {
+                if let (Expr::Column { name, .. }, Expr::Literal(Literal::Text(text))) = (&**left, &**right) {
+                    match name.as_str() {
+                        "db_name" => wanted.database = Some(text.clone()),
+                        "table_name" => wanted.table = Some(text.clone()),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    wanted
 }
 
 fn columns(table: &Arc<[u8]>, schema: &Schema, tags: &Schema, tags_in_star: bool) -> Vec<InputColumn> {
@@ -145,7 +174,7 @@ fn fixed_cells(table: &Table, tags: &Schema) -> Vec<Cell> {
 }
 
 /// A condition in parts: what bounds the time, what chooses tables, and the rest.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Conditions {
     pub(super) first: Option<i64>,
     pub(super) last: Option<i64>,
@@ -155,7 +184,7 @@ pub(super) struct Conditions {
 
 impl Conditions {
     pub(super) fn split(condition: Option<Typed>, columns: &[InputColumn]) -> Result<Self, TdError> {
-        let mut parts = Self { first: None, last: None, tables: Vec::new(), rest: Vec::new() };
+        let mut parts = Self::default();
         let mut open: Vec<Typed> = condition.into_iter().collect();
         while let Some(part) = open.pop() {
             match part.node {

@@ -17,11 +17,11 @@ impl Inner {
         condition: Option<&Expr>,
     ) -> Result<(Input, Option<Expr>), TdError> {
         let From::Join { left, right, outer, on } = from else {
-            return Ok((self.input(session, from)?, condition.cloned()));
+            return Ok((self.input(session, from, None)?, condition.cloned()));
         };
         let side = |from: &From| match from {
             From::Join { .. } => self.join(session, from, condition).map(|(input, _)| input),
-            _ => self.input(session, from),
+            _ => self.input(session, from, None),
         };
         let (mut left, mut right) = (side(left)?, side(right)?);
         let mut columns = left.columns.clone();

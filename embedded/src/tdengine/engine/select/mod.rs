@@ -10,25 +10,30 @@ mod functions;
 mod group;
 mod input;
 mod join;
+mod plan;
+mod series;
+mod sort;
 mod source;
 mod value;
 mod write;
 
-use std::cmp::Ordering;
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::vec;
 
-use self::bind::{Binder, Grouping, has_aggregate, invalid_column, same};
-use self::eval::{Context, Node, Typed};
-use self::group::{Frame, Grouper};
+use self::bind::{Binder, has_aggregate, invalid_column};
+use self::eval::{Context, Typed};
 use self::input::{Conditions, Input};
+use self::plan::Plan;
+use self::sort::{Sorter, distinct};
 use self::source::{InputColumn, Role, Source};
 use super::sql::ast::{Body, Expr, Literal, OrderBy, Query, Select, SelectItem};
 use super::{Cell, Column, DataType, Inner, Precision, ResultSet, Session, TdError};
 
 /// The longest name of a result's column, in bytes.
 const MAX_NAME_BYTES: usize = 64;
+
+/// A whole result: its columns, the unit of its timestamps, its rows.
+type Table = (Vec<Column>, Precision, Vec<Vec<Cell>>);
 
 /// Rows of a result, one by one.
 #[derive(Debug)]
@@ -108,11 +113,7 @@ impl Inner {
         }
     }
 
-    fn body(
-        self: &Arc<Self>,
-        session: &Session,
-        body: &Body,
-    ) -> Result<(Vec<Column>, Precision, Vec<Vec<Cell>>), TdError> {
+    fn body(self: &Arc<Self>, session: &Session, body: &Body) -> Result<Table, TdError> {
         match body {
             Body::Nested(query) => {
                 let mut result = self.query(session, query)?;
@@ -148,13 +149,12 @@ impl Inner {
     }
 
     fn context(&self, session: &Session, precision: Precision) -> Context {
-        let exists = |name: &&String| self.catalog().databases.contains_key(*name) || super::exec::is_system(name);
         Context {
             precision,
             zone: session.time_zone.clone(),
             now: (self.clock)(),
             user: session.user.clone(),
-            database: session.database.as_ref().filter(exists).cloned(),
+            database: session.database.clone(),
         }
     }
 
@@ -165,11 +165,11 @@ impl Inner {
                 let (input, rest) = self.join(session, from, select.condition.as_ref())?;
                 (input, Some(rest))
             }
-            Some(from) => (self.input(session, from)?, None),
+            Some(from) => (self.input(session, from, select.condition.as_ref())?, None),
         };
         let context = self.context(session, input.precision);
         let columns = input.columns.clone();
-        let items = expand(&select.items, &columns)?;
+        let mut items = expand(&select.items, &columns)?;
         let order_by = substitute(&query.order_by, &items);
         // Without FROM a condition changes nothing.
         let condition = match joined {
@@ -182,6 +182,13 @@ impl Inner {
             .transpose()?;
         let conditions = Conditions::split(condition, &columns)?;
         prune(&mut input, &conditions)?;
+        if items.iter().any(series::is_series) {
+            let input = series::apply(input, &conditions, &context, select, &mut items)?;
+            let (columns, conditions) = (input.columns.clone(), Conditions::default());
+            let order_by = substitute(&query.order_by, &items);
+            let plan = Plan { select, query, context: &context, columns: &columns, items: &items, order_by: &order_by };
+            return plan.rows(input, conditions);
+        }
         let grouped = !select.group_by.is_empty()
             || select.window.is_some()
             || items.iter().any(|item| has_aggregate(&item.expr))
@@ -319,297 +326,6 @@ fn result_columns(items: &[SelectItem], bound: &[Typed]) -> Vec<Column> {
         name
     };
     items.iter().zip(bound).map(|(item, bound)| Column { name: name(item), data_type: bound.data_type }).collect()
-}
-
-fn distinct(rows: &mut Vec<Vec<Cell>>) {
-    let mut seen = HashSet::new();
-    rows.retain(|row| {
-        let mut key = Vec::new();
-        row.iter().for_each(|cell| value::key_bytes(cell, &mut key));
-        seen.insert(key)
-    });
-}
-
-/// One SELECT, its names looked up.
-struct Plan<'a> {
-    select: &'a Select,
-    query: &'a Query,
-    context: &'a Context,
-    columns: &'a [InputColumn],
-    items: &'a [SelectItem],
-    order_by: &'a [OrderBy],
-}
-
-impl Plan<'_> {
-    /// A query whose rows stay rows.
-    fn rows(&self, mut input: Input, conditions: Conditions) -> Result<ResultSet, TdError> {
-        let mut binder = Binder { columns: self.columns, context: self.context, grouping: None };
-        let items = self.items.iter().map(|item| binder.bind(&item.expr)).collect::<Result<Vec<_>, _>>()?;
-        let keys = self.order_by.iter().map(|order| binder.bind(&order.expr)).collect::<Result<Vec<_>, _>>()?;
-        let partitions =
-            self.select.partition_by.iter().map(|expr| binder.bind(expr)).collect::<Result<Vec<_>, _>>()?;
-        if self.select.having.is_some() {
-            return Err(TdError::new(0x260c, "Not a single-group group function"));
-        }
-        let columns = result_columns(self.items, &items);
-        let precision = input.precision;
-        if self.of_tables(&items) {
-            list_tables(&mut input);
-        }
-        let by_time = match (&keys[..], self.order_by) {
-            ([Typed { node: Node::Input(i), .. }], [order]) => {
-                (input.single && self.columns[*i].role == Role::Time).then_some(order.descending)
-            }
-            _ => None,
-        };
-        if let (Some(descending), Source::Scan(scan)) = (by_time, &mut input.source) {
-            scan.descending = descending;
-        }
-        if let Source::Scan(scan) = &mut input.source {
-            let mut needed = vec![false; self.columns.len()];
-            let all = items.iter().chain(&keys).chain(&partitions).chain(&conditions.rest);
-            all.for_each(|expr| expr.inputs(&mut |i| needed[i] = true));
-            scan.only(&needed);
-        }
-        let in_order = keys.is_empty() || (by_time.is_some() && matches!(input.source, Source::Scan(_)));
-        if in_order && !self.select.distinct && partitions.is_empty() {
-            let (take, skip) = self.query.limit.unwrap_or((u64::MAX, 0));
-            let stream = Stream { source: input.source, conditions, items, skip, take, row: Vec::new() };
-            return Ok(ResultSet::new(columns, precision, Rows::Stream(Box::new(stream))));
-        }
-        let each_partition = self.order_by.is_empty() && !partitions.is_empty();
-        let limit = self.query.limit.filter(|_| !self.select.distinct && !each_partition);
-        let mut sorted = Sorter::new(self.order_by, keys.iter().map(|key| key.data_type).collect(), limit);
-        let mut row = Vec::new();
-        let mut counted: std::collections::HashMap<Vec<u8>, u64> = std::collections::HashMap::new();
-        while input.source.next(&mut row)? {
-            if !conditions.accepts(&row)? {
-                continue;
-            }
-            if let (true, Some((take, skip))) = (each_partition, self.query.limit) {
-                let mut key = Vec::new();
-                for expr in &partitions {
-                    value::key_bytes(&expr.eval(&row)?, &mut key);
-                }
-                let count = counted.entry(key).or_default();
-                *count += 1;
-                if *count <= skip || *count - skip > take {
-                    continue;
-                }
-            }
-            sorted.push(project(&keys, &row)?, project(&items, &row)?);
-        }
-        let mut rows = sorted.finish();
-        if self.select.distinct {
-            distinct(&mut rows);
-            rows = limited(rows, self.query.limit);
-        }
-        Ok(ResultSet::new(columns, precision, Rows::Ready(rows.into_iter())))
-    }
-
-    /// `select tags ..` and `select distinct` of tags and names are answered from the tables, with rows or without.
-    fn of_tables(&self, items: &[Typed]) -> bool {
-        let mut only_tags = true;
-        for item in items {
-            item.inputs(&mut |i| only_tags &= matches!(self.columns[i].role, Role::Tag | Role::TableName));
-        }
-        only_tags && (self.select.tags || self.select.distinct)
-    }
-
-    /// A query with aggregates, groups or a window.
-    fn grouped(&self, mut input: Input, conditions: Conditions) -> Result<ResultSet, TdError> {
-        let mut binder = Binder { columns: self.columns, context: self.context, grouping: None };
-        let key_exprs: Vec<&Expr> =
-            self.select.partition_by.iter().chain(&self.select.group_by).map(|e| self.aliased(e)).collect();
-        let keys = key_exprs.iter().map(|expr| binder.bind(expr)).collect::<Result<Vec<_>, _>>()?;
-        let is_time = |expr: &Expr| {
-            let bound = Binder { columns: self.columns, context: self.context, grouping: None }.bind(expr);
-            matches!(bound, Ok(Typed { node: Node::Input(i), .. }) if self.columns[i].role == Role::Time)
-        };
-        let bind = |expr: &Expr| Binder { columns: self.columns, context: self.context, grouping: None }.bind(expr);
-        let frame = Frame::new(self.select.window.as_ref(), self.context, bind, is_time)?;
-        let mut grouping = Grouping {
-            keys: key_exprs.iter().zip(&keys).map(|(expr, key)| (*expr, key.data_type)).collect(),
-            group_by: !self.select.group_by.is_empty(),
-            window: self.select.window.is_some(),
-            aggregates: Vec::new(),
-        };
-        let mut binder = Binder { columns: self.columns, context: self.context, grouping: Some(&mut grouping) };
-        // Aggregates first: whether a plain column may stand beside them depends on them.
-        let mut items: Vec<Option<Typed>> = vec![None; self.items.len()];
-        for aggregates in [true, false] {
-            for (item, bound) in self.items.iter().zip(&mut items) {
-                if has_aggregate(&item.expr) == aggregates {
-                    *bound = Some(binder.bind(&item.expr)?);
-                }
-            }
-        }
-        let items: Vec<Typed> = items.into_iter().flatten().collect();
-        let having = self.select.having.as_ref().map(|having| binder.bind(having)).transpose()?;
-        let mut order_keys = Vec::new();
-        for order in self.order_by {
-            // What the select list has is taken from there, so that its choice of a row counts.
-            let listed = self.items.iter().position(|item| same(&item.expr, &order.expr));
-            order_keys.push(match listed {
-                Some(i) => items[i].clone(),
-                None => binder.bind(&order.expr)?,
-            });
-        }
-        self.check(&input, &grouping)?;
-        let columns = result_columns(self.items, &items);
-        let precision = input.precision;
-        if let Source::Scan(scan) = &mut input.source {
-            let mut needed = vec![false; self.columns.len()];
-            let aggregates = grouping.aggregates.iter().map(|aggregate| &aggregate.arg);
-            keys.iter()
-                .chain(aggregates)
-                .chain(&conditions.rest)
-                .for_each(|expr| expr.inputs(&mut |i| needed[i] = true));
-            if let Frame::State(state) = &frame {
-                state.inputs(&mut |i| needed[i] = true);
-            }
-            scan.only(&needed);
-        }
-        let grouper = Grouper {
-            keys: &keys,
-            aggregates: &grouping.aggregates,
-            frame: &frame,
-            conditions: &conditions,
-            context: self.context,
-        };
-        let mut groups = grouper.run(input)?;
-        if let Some((take, skip)) = self.query.slimit {
-            groups.retain(|rows| !rows.is_empty());
-            groups = groups.into_iter().skip(skip as usize).take(take as usize).collect();
-        }
-        let each_partition = self.order_by.is_empty() && !self.select.partition_by.is_empty();
-        let limit = self.query.limit.filter(|_| !self.select.distinct && !each_partition);
-        let mut sorted = Sorter::new(self.order_by, order_keys.iter().map(|key| key.data_type).collect(), limit);
-        for rows in groups {
-            let mut kept = Vec::new();
-            for row in rows {
-                if having.as_ref().map_or(Ok(Some(true)), |having| having.truth(&row))? == Some(true) {
-                    kept.push((project(&order_keys, &row)?, project(&items, &row)?));
-                }
-            }
-            let (take, skip) = self.query.limit.filter(|_| each_partition).unwrap_or((u64::MAX, 0));
-            for (key, row) in kept.into_iter().skip(skip as usize).take(usize::try_from(take).unwrap_or(usize::MAX)) {
-                sorted.push(key, row);
-            }
-        }
-        let mut rows = sorted.finish();
-        if self.select.distinct {
-            distinct(&mut rows);
-            rows = limited(rows, self.query.limit);
-        }
-        Ok(ResultSet::new(columns, precision, Rows::Ready(rows.into_iter())))
-    }
-
-    /// A group's expression, or the item whose alias or place it is.
-    fn aliased<'e>(&'e self, expr: &'e Expr) -> &'e Expr {
-        if let Some(i) = position(expr, self.items.len()) {
-            return &self.items[i].expr;
-        }
-        match expr {
-            Expr::Column { table: None, name } if !self.columns.iter().any(|column| column.name == *name) => {
-                let item = self.items.iter().find(|item| item.alias.as_deref() == Some(name.as_bytes()));
-                item.map_or(expr, |item| &item.expr)
-            }
-            _ => expr,
-        }
-    }
-
-    fn check(&self, input: &Input, grouping: &Grouping<'_>) -> Result<(), TdError> {
-        let percentile = |name: &str| {
-            self.items.iter().any(|item| {
-                let mut found = false;
-                bind::walk(&item.expr, &mut |expr| found |= matches!(expr, Expr::Call { name: of, .. } if of == name));
-                found
-            })
-        };
-        if percentile("percentile") && !input.single && matches!(input.source, Source::Scan(_)) {
-            return Err(TdError::new(0x265f, "percentile is only supported in single table query"));
-        }
-        if grouping.aggregates.is_empty() && grouping.window && !grouping.group_by {
-            return Err(TdError::new(0x260c, "Not a single-group group function"));
-        }
-        Ok(())
-    }
-}
-
-/// One row a table: its columns NULL, its tags and name.
-fn list_tables(input: &mut Input) {
-    if let Source::Scan(scan) = &mut input.source {
-        let columns = scan.columns;
-        let row = |(_, fixed): (_, Vec<Cell>)| {
-            let mut row = vec![Cell::Null; columns];
-            row.extend(fixed);
-            row
-        };
-        let rows: Vec<_> = std::mem::take(&mut scan.tables).into_iter().rev().map(row).collect();
-        input.source = Source::Rows(rows.into_iter());
-    }
-}
-
-fn limited(rows: Vec<Vec<Cell>>, limit: Option<(u64, u64)>) -> Vec<Vec<Cell>> {
-    let (take, skip) = limit.unwrap_or((u64::MAX, 0));
-    let bounded = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-    rows.into_iter().skip(bounded(skip)).take(bounded(take)).collect()
-}
-
-/// Collects rows with the keys they are sorted by; with a limit it holds only as many as that needs.
-struct Sorter<'a> {
-    order_by: &'a [OrderBy],
-    types: Vec<DataType>,
-    limit: Option<(u64, u64)>,
-    rows: Vec<(Vec<Cell>, Vec<Cell>)>,
-}
-
-impl<'a> Sorter<'a> {
-    fn new(order_by: &'a [OrderBy], types: Vec<DataType>, limit: Option<(u64, u64)>) -> Self {
-        Self { order_by, types, limit, rows: Vec::new() }
-    }
-
-    fn push(&mut self, key: Vec<Cell>, row: Vec<Cell>) {
-        self.rows.push((key, row));
-        if let Some((take, skip)) = self.limit {
-            let most = usize::try_from(take.saturating_add(skip)).unwrap_or(usize::MAX);
-            if self.rows.len() > most.saturating_mul(2).saturating_add(4096) {
-                self.sort();
-                self.rows.truncate(most);
-            }
-        }
-    }
-
-    fn sort(&mut self) {
-        if self.order_by.is_empty() {
-            return;
-        }
-        let (order_by, types) = (self.order_by, &self.types);
-        self.rows.sort_by(|(a, _), (b, _)| {
-            let mut ordering = Ordering::Equal;
-            for (i, order) in order_by.iter().enumerate() {
-                let nulls = (a[i] == Cell::Null).cmp(&(b[i] == Cell::Null));
-                ordering = match order.nulls_first {
-                    Some(true) if nulls.is_ne() => nulls.reverse(),
-                    Some(false) if nulls.is_ne() => nulls,
-                    _ => {
-                        let ascending = value::order(&a[i], &b[i], types[i]);
-                        if order.descending { ascending.reverse() } else { ascending }
-                    }
-                };
-                if ordering.is_ne() {
-                    break;
-                }
-            }
-            ordering
-        });
-    }
-
-    fn finish(mut self) -> Vec<Vec<Cell>> {
-        self.sort();
-        limited(self.rows.into_iter().map(|(_, row)| row).collect(), self.limit)
-    }
 }
 
 /// Whether a text fits a LIKE pattern.

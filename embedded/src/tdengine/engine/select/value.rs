@@ -199,21 +199,29 @@ pub(super) fn cast(cell: &Cell, from: DataType, to: DataType, precision: Precisi
 
 /// LIKE: `%` is any run of characters, `_` any one, a backslash takes the next as it is.
 pub(super) fn like(text: &[u8], pattern: &[u8]) -> bool {
-    match pattern {
-        [] => text.is_empty(),
-        [b'%', rest @ ..] => {
-            let rest = &rest[rest.iter().take_while(|&&b| b == b'%').count()..];
-            (0..=text.len()).any(|skip| like(&text[skip..], rest))
+    let (mut t, mut p) = (0, 0);
+    // Where to go on after the last `%` if what follows it does not fit here.
+    let mut retry: Option<(usize, usize)> = None;
+    loop {
+        let step = match (&pattern[p..], text.get(t)) {
+            ([b'%', ..], _) => {
+                retry = Some((t, p + 1));
+                Some((0, 1))
+            }
+            ([], None) => return true,
+            ([b'_', ..], Some(first)) => Some((utf8_width(*first).min(text.len() - t), 1)),
+            ([b'\\', literal @ (b'%' | b'_' | b'\\'), ..], Some(byte)) => (byte == literal).then_some((1, 2)),
+            ([literal, ..], Some(byte)) => (byte == literal).then_some((1, 1)),
+            (_, _) => None,
+        };
+        match (step, retry) {
+            (Some((text_bytes, pattern_bytes)), _) => (t, p) = (t + text_bytes, p + pattern_bytes),
+            (None, Some((from, after))) if from < text.len() => {
+                retry = Some((from + 1, after));
+                (t, p) = (from + 1, after);
+            }
+            (None, _) => return false,
         }
-        [b'_', rest @ ..] => {
-            let width = match text.first() {
-                None => return false,
-                Some(byte) => utf8_width(*byte).min(text.len()),
-            };
-            like(&text[width..], rest)
-        }
-        [b'\\', literal @ (b'%' | b'_' | b'\\'), rest @ ..] => text.first() == Some(literal) && like(&text[1..], rest),
-        [byte, rest @ ..] => text.first() == Some(byte) && like(&text[1..], rest),
     }
 }
 
@@ -240,6 +248,8 @@ mod tests {
             ("conf_nm_x", r"conf\_nm\_%", true),
             ("中文", "_文", true),
             ("", "%", true),
+            ("aaab", "%a%b%", true),
+            ("aaaa", "%a%a%a%b", false),
             ("abc", "ab", false),
         ] {
             assert_eq!(like(text.as_bytes(), pattern.as_bytes()), matches, "{text} like {pattern}");

@@ -24,7 +24,7 @@ impl Inner {
         condition: Option<&Expr>,
     ) -> Result<u64, TdError> {
         let from = From::Table { table: table.clone(), alias: None };
-        let mut input = self.input(session, &from)?;
+        let mut input = self.input(session, &from, None)?;
         let context = self.context(session, input.precision);
         let columns = input.columns.clone();
         let condition =

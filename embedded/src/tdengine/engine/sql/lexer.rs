@@ -43,6 +43,8 @@ impl Text {
 pub(crate) enum Kind {
     /// A bare word; may be a keyword.
     Word,
+    /// A bare word with bytes past ASCII: good for an alias and nothing else.
+    Alias,
     /// A name in backquotes.
     Quoted,
     /// A string in '..' or "..".
@@ -106,7 +108,10 @@ pub(crate) fn next(sql: &[u8], at: usize, comments: Comments) -> Token {
         return Token { kind: Kind::End, start, end: start };
     };
     let (kind, end) = match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'_' => (Kind::Word, word_end(sql, start)),
+        b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80.. => {
+            let end = word_end(sql, start);
+            (if sql[start..end].is_ascii() { Kind::Word } else { Kind::Alias }, end)
+        }
         b'0'..=b'9' => number(sql, start),
         b'.' if sql.get(start + 1).is_some_and(u8::is_ascii_digit) => number(sql, start),
         b'\'' | b'"' => match string_end(sql, start) {
@@ -123,7 +128,7 @@ pub(crate) fn next(sql: &[u8], at: usize, comments: Comments) -> Token {
 }
 
 fn word_end(sql: &[u8], start: usize) -> usize {
-    start + sql[start..].iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count()
+    start + sql[start..].iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_' || **b >= 0x80).count()
 }
 
 fn is_word_byte(byte: Option<&u8>) -> bool {
@@ -140,8 +145,13 @@ fn number(sql: &[u8], start: usize) -> (Kind, usize) {
         };
         if let Some(is_digit) = radix_digit {
             let count = sql[start + 2..].iter().take_while(|b| is_digit(b)).count();
+            let end = start + 2 + count;
+            if count > 0 && matches!(sql.get(end), Some(b'p' | b'P')) {
+                // C's hexadecimal floats are read as one token and then refused.
+                return (Kind::Radix, word_end(sql, end));
+            }
             if count > 0 {
-                return (Kind::Radix, start + 2 + count);
+                return (Kind::Radix, end);
             }
         }
     }

@@ -50,13 +50,17 @@ impl<'a> ValueReader<'a> {
         found
     }
 
-    /// `syntax error near '..' (..)`: the text from the token on, or what stands inside its quotes.
+    /// `syntax error near '..' (..)` with the text from the token on.
     pub(crate) fn near(&self, token: Token, problem: &str) -> TdError {
-        let near = match token.kind {
-            Kind::Str => lexer::unescape(token.text(self.sql)),
-            _ => self.sql[token.start..].to_vec(),
-        };
-        TdError::new(0x0216, format!("syntax error near '{}' ({problem})", String::from_utf8_lossy(&near)))
+        near(&self.sql[token.start..], problem)
+    }
+
+    /// The same where a string's value is the problem: with what stands inside its quotes.
+    fn near_value(&self, token: Token, problem: &str) -> TdError {
+        match token.kind {
+            Kind::Str => near(&lexer::unescape(token.text(self.sql)), problem),
+            _ => self.near(token, problem),
+        }
     }
 
     /// Reads one value of a column or tag and appends its stored bytes. False: NULL.
@@ -79,8 +83,8 @@ impl<'a> ValueReader<'a> {
             DataType::NChar(max) => {
                 let start = out.len();
                 self.text(token, out);
-                let text =
-                    std::str::from_utf8(&out[start..]).map_err(|_| self.near(token, "Unknown error -2130771884"))?;
+                let text = std::str::from_utf8(&out[start..])
+                    .map_err(|_| self.near_value(token, "Unknown error -2130771884"))?;
                 within(text.len() <= max as usize || text.chars().count() <= max as usize, column)?;
             }
             DataType::VarBinary(max) => {
@@ -91,19 +95,19 @@ impl<'a> ValueReader<'a> {
             }
             DataType::Geometry(max) => {
                 if token.kind != Kind::Str {
-                    return Err(self.near(token, "Unknown error 65535"));
+                    return Err(self.near_value(token, "Unknown error 65535"));
                 }
                 let text = lexer::unescape(raw);
                 let wkb = std::str::from_utf8(&text)
                     .ok()
                     .and_then(geometry::wkt_to_wkb)
-                    .ok_or_else(|| self.near(token, "Invalid function para value"))?;
+                    .ok_or_else(|| self.near_value(token, "Invalid function para value"))?;
                 within(wkb.len() <= max as usize, column)?;
                 out.extend(wkb);
             }
             DataType::Json => {
                 let text = if token.kind == Kind::Str { lexer::unescape(raw) } else { raw.to_vec() };
-                out.extend(json_tag(&text).ok_or_else(|| self.near(token, "json parse error"))?);
+                out.extend(json_tag(&text).ok_or_else(|| self.near_value(token, "json parse error"))?);
             }
             DataType::Blob => {
                 let start = out.len();
@@ -119,7 +123,7 @@ impl<'a> ValueReader<'a> {
                     raw
                 };
                 scalar(number, text, token.kind == Kind::Str, out).map_err(|problem| match problem {
-                    Problem::Text(problem) => self.near(token, &problem),
+                    Problem::Text(problem) => self.near_value(token, &problem),
                     Problem::DecimalOverflow => TdError::new(0x013d, "Decimal value overflow"),
                 })?;
             }
@@ -183,7 +187,7 @@ impl<'a> ValueReader<'a> {
                 }
                 _ => None,
             };
-            (token, ticks.ok_or_else(|| self.near(token, "invalid timestamp"))?)
+            (token, ticks.ok_or_else(|| self.near_value(token, "invalid timestamp"))?)
         };
         let sign = match self.peek().kind {
             Kind::Punct(b'+', 0) => 1,
@@ -197,11 +201,15 @@ impl<'a> ValueReader<'a> {
                 .filter(|_| duration.kind == Kind::Duration)
                 .and_then(|duration| ticks.checked_add(duration.checked_mul(sign)?));
             let more = matches!(self.peek().kind, Kind::Punct(b'+' | b'-', 0));
-            ticks = shifted.filter(|_| !more).ok_or_else(|| self.near(token, "invalid timestamp"))?;
+            ticks = shifted.filter(|_| !more).ok_or_else(|| self.near_value(token, "invalid timestamp"))?;
         }
         out.extend_from_slice(&ticks.to_le_bytes());
         Ok(true)
     }
+}
+
+fn near(text: &[u8], problem: &str) -> TdError {
+    TdError::new(0x0216, format!("syntax error near '{}' ({problem})", String::from_utf8_lossy(text)))
 }
 
 /// The last midnight of the zone, in nanoseconds.
@@ -259,7 +267,7 @@ fn scalar(data_type: DataType, text: &[u8], quoted: bool, out: &mut Vec<u8>) -> 
             if text.is_empty() {
                 return Err(problem("invalid numeric data"));
             }
-            let value = parse_float(text).ok_or_else(|| problem("illegal float data"))?;
+            let value = parse_float(text).ok_or_else(|| problem(illegal_float(data_type, text)))?;
             if data_type == DataType::Double {
                 out.extend_from_slice(&value.to_le_bytes());
             } else if value.abs() <= f64::from(f32::MAX) {
@@ -295,6 +303,13 @@ fn scalar(data_type: DataType, text: &[u8], quoted: bool, out: &mut Vec<u8>) -> 
         }
     }
     Ok(())
+}
+
+/// What C reads as NaN or infinity is refused in other words.
+fn illegal_float(data_type: DataType, text: &[u8]) -> &'static str {
+    let read = std::str::from_utf8(text).ok().and_then(|text| text.trim_start().parse::<f64>().ok());
+    let named = !text.iter().any(u8::is_ascii_digit) && read.is_some_and(|value| !value.is_finite());
+    if named && data_type == DataType::Double { "illegal double data" } else { "illegal float data" }
 }
 
 fn integer_range(data_type: DataType) -> (&'static str, i128, i128) {

@@ -207,11 +207,10 @@ impl Statement {
         injected: Option<TdError>,
     ) -> Result<(), TdError> {
         *self = Self { stage: Stage::Prepared { described }, ..Self::new(self.mode) };
-        let prepared = match injected {
-            Some(error) => Err(error),
-            None => engine.prepare(session, sql, self.mode),
-        };
-        self.prepared = Some(match prepared {
+        if let Some(error) = injected {
+            return self.stick(error);
+        }
+        self.prepared = Some(match engine.prepare(session, sql, self.mode) {
             Ok(Prepared::Insert(insert)) => Text::Insert(insert),
             Ok(Prepared::Query { parameters }) => Text::Query(PreparedQuery::new(sql, parameters)),
             Err(error) => {

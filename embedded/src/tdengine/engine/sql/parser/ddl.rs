@@ -1,6 +1,6 @@
 //! CREATE, DROP and ALTER.
 
-use super::{Parse, Parser, text};
+use super::{Parse, Parser, keywords, text};
 use crate::tdengine::engine::catalog::{ColumnDef, MAX_COLUMN_NAME, MAX_DATABASE_NAME, NUMBER_OPTIONS};
 use crate::tdengine::engine::sql::ast::{AlterTable, CreateChild, CreateTable, Statement, TableOptions};
 use crate::tdengine::engine::sql::lexer::Kind;
@@ -167,6 +167,11 @@ impl Parser<'_> {
             } else if self.take_word("comment") {
                 self.string()?;
             } else if !self.compression(&mut column.compression)? {
+                if self.word().is_some_and(|word| !keywords::is_keyword(word)) {
+                    // An option is a name and a string; this name is none's.
+                    self.advance();
+                    return Err(self.unexpected());
+                }
                 return Ok(column);
             }
         }

@@ -1,6 +1,7 @@
 //! Expressions, from OR down to literals.
 
 use super::{Parse, Parser, keywords, text};
+use crate::tdengine::engine::TdError;
 use crate::tdengine::engine::catalog::MAX_TABLE_NAME;
 use crate::tdengine::engine::sql::ast::{BinaryOp, Expr, Literal};
 use crate::tdengine::engine::sql::lexer::{self, Comments, Kind};
@@ -58,25 +59,48 @@ fn binary(op: BinaryOp, left: Expr, right: Expr) -> Expr {
     Expr::Binary(op, Box::new(left), Box::new(right))
 }
 
+/// The most operators of one level in a row, such as `1 + 1 + ..`.
+const MAX_CHAIN: usize = 100;
+
+fn too_long() -> TdError {
+    TdError::unsupported(format!("more than {MAX_CHAIN} operators in a row"))
+}
+
+/// Joins the parts of a chain to a tree of little depth, however long the chain is.
+fn balanced(op: BinaryOp, mut parts: Vec<Expr>) -> Expr {
+    while parts.len() > 1 {
+        let mut pairs = Vec::with_capacity(parts.len().div_ceil(2));
+        let mut rest = parts.into_iter();
+        while let Some(left) = rest.next() {
+            pairs.push(match rest.next() {
+                Some(right) => binary(op, left, right),
+                None => left,
+            });
+        }
+        parts = pairs;
+    }
+    parts.pop().unwrap_or(Expr::Literal(Literal::Null))
+}
+
 impl Parser<'_> {
     pub(super) fn expr(&mut self) -> Parse<Expr> {
         self.nested(Self::or)
     }
 
     fn or(&mut self) -> Parse<Expr> {
-        let mut left = self.and()?;
+        let mut parts = vec![self.and()?];
         while self.take_word("or") {
-            left = binary(BinaryOp::Or, left, self.and()?);
+            parts.push(self.and()?);
         }
-        Ok(left)
+        Ok(balanced(BinaryOp::Or, parts))
     }
 
     fn and(&mut self) -> Parse<Expr> {
-        let mut left = self.not()?;
+        let mut parts = vec![self.not()?];
         while self.take_word("and") {
-            left = binary(BinaryOp::And, left, self.not()?);
+            parts.push(self.not()?);
         }
-        Ok(left)
+        Ok(balanced(BinaryOp::And, parts))
     }
 
     fn not(&mut self) -> Parse<Expr> {
@@ -141,7 +165,7 @@ impl Parser<'_> {
 
     fn bits(&mut self) -> Parse<Expr> {
         let mut left = self.sum()?;
-        loop {
+        for _ in 0..=MAX_CHAIN {
             let op = match self.token.kind {
                 Kind::Punct(b'&', 0) => BinaryOp::BitAnd,
                 Kind::Punct(b'|', 0) => BinaryOp::BitOr,
@@ -150,11 +174,12 @@ impl Parser<'_> {
             self.advance();
             left = binary(op, left, self.sum()?);
         }
+        Err(too_long())
     }
 
     fn sum(&mut self) -> Parse<Expr> {
         let mut left = self.product()?;
-        loop {
+        for _ in 0..=MAX_CHAIN {
             let op = match self.token.kind {
                 Kind::Punct(b'+', 0) => BinaryOp::Add,
                 Kind::Punct(b'-', 0) => BinaryOp::Sub,
@@ -163,11 +188,12 @@ impl Parser<'_> {
             self.advance();
             left = binary(op, left, self.product()?);
         }
+        Err(too_long())
     }
 
     fn product(&mut self) -> Parse<Expr> {
         let mut left = self.unary()?;
-        loop {
+        for _ in 0..=MAX_CHAIN {
             let op = match self.token.kind {
                 Kind::Punct(b'*', 0) => BinaryOp::Mul,
                 Kind::Punct(b'/', 0) => BinaryOp::Div,
@@ -178,6 +204,7 @@ impl Parser<'_> {
             self.advance();
             left = binary(op, left, self.unary()?);
         }
+        Err(too_long())
     }
 
     fn unary(&mut self) -> Parse<Expr> {

@@ -15,7 +15,9 @@ use crate::tdengine::engine::catalog::{MAX_COLUMN_NAME, MAX_DATABASE_NAME, MAX_T
 type Parse<T> = Result<T, TdError>;
 
 /// How deep expressions and queries may nest.
-const MAX_DEPTH: usize = 100;
+const MAX_DEPTH: usize = 50;
+/// How many queries one UNION, and how many tables one join may have.
+const MAX_PARTS: usize = 100;
 
 pub(crate) struct Parser<'a> {
     sql: &'a [u8],
@@ -213,6 +215,9 @@ impl Parser<'_> {
     /// A duration such as `1h`, as written.
     fn duration(&mut self) -> Parse<Vec<u8>> {
         if self.token.kind != Kind::Duration {
+            if self.token.kind == Kind::Int {
+                self.advance();
+            }
             return Err(self.unexpected());
         }
         let token = self.advance();
@@ -257,6 +262,11 @@ impl Parser<'_> {
             }
             self.advance();
             let at = self.token.start;
+            let negative =
+                matches!(&*name, "wal_retention_period" | "wal_retention_size" | "table_prefix" | "table_suffix");
+            if self.token.is(b'-') && !negative {
+                return Err(self.unexpected());
+            }
             let mut values = vec![self.option_value()?];
             while self.take(b',') {
                 values.push(self.option_value()?);

@@ -1,6 +1,6 @@
 //! SELECT.
 
-use super::{Parse, Parser, keywords};
+use super::{MAX_PARTS, Parse, Parser, keywords};
 use crate::tdengine::engine::TdError;
 use crate::tdengine::engine::catalog::{MAX_COLUMN_NAME, MAX_TABLE_NAME};
 use crate::tdengine::engine::sql::ast::{Body, Expr, Fill, From, OrderBy, Query, Select, SelectItem, Window};
@@ -19,7 +19,12 @@ impl Parser<'_> {
 
     fn union(&mut self) -> Parse<Body> {
         let mut left = self.body()?;
+        let mut parts = 1;
         while self.take_word("union") {
+            parts += 1;
+            if parts > MAX_PARTS {
+                return Err(TdError::unsupported(format!("a UNION of more than {MAX_PARTS} queries")));
+            }
             let all = self.take_word("all");
             let right = self.body()?;
             left = Body::Union { all, left: Box::new(left), right: Box::new(right) };
@@ -47,7 +52,7 @@ impl Parser<'_> {
         while self.take(b',') {
             items.push(self.item()?);
         }
-        let from = if self.take_word("from") { Some(self.from()?) } else { None };
+        let from = if self.take_word("from") { Some(self.tables()?) } else { None };
         let condition = if self.take_word("where") { Some(self.expr()?) } else { None };
         let partition_by = if self.take_words(&["partition", "by"]) { self.partition_list()? } else { Vec::new() };
         let window = self.window()?;
@@ -60,14 +65,23 @@ impl Parser<'_> {
         let start = self.token.start;
         let expr = if self.take(b'*') { Expr::Star { table: None } } else { self.expr()? };
         let text = self.sql[start..self.end].to_vec();
-        let alias = if self.take_word("as") || self.starts_name() { Some(self.name(MAX_COLUMN_NAME)?) } else { None };
+        let alias = if self.take_word("as") || self.starts_name() { Some(self.alias()?) } else { None };
         Ok(SelectItem { expr, alias, text })
+    }
+
+    /// An alias: any name, and a bare word past ASCII.
+    fn alias(&mut self) -> Parse<Vec<u8>> {
+        if self.token.kind == Kind::Alias {
+            let token = self.advance();
+            return Ok(token.text(self.sql).to_vec());
+        }
+        self.name(MAX_COLUMN_NAME)
     }
 
     /// Whether an alias without AS follows.
     fn starts_name(&self) -> bool {
         match self.token.kind {
-            Kind::Quoted => true,
+            Kind::Quoted | Kind::Alias => true,
             Kind::Word => !keywords::is_keyword(self.token.text(self.sql)),
             _ => false,
         }
@@ -87,11 +101,11 @@ impl Parser<'_> {
         }
     }
 
-    fn from(&mut self) -> Parse<From> {
-        let mut left = self.from_one()?;
-        loop {
+    fn tables(&mut self) -> Parse<From> {
+        let mut left = self.one_table()?;
+        for _ in 0..MAX_PARTS {
             if self.take(b',') {
-                let right = self.from_one()?;
+                let right = self.one_table()?;
                 left = From::Join { left: Box::new(left), right: Box::new(right), outer: false, on: None };
                 continue;
             }
@@ -116,13 +130,14 @@ impl Parser<'_> {
             if !self.take_word("join") {
                 return Ok(left);
             }
-            let right = self.from_one()?;
+            let right = self.one_table()?;
             let on = if self.take_word("on") { Some(self.expr()?) } else { None };
             left = From::Join { left: Box::new(left), right: Box::new(right), outer, on };
         }
+        Err(TdError::unsupported(format!("a join of more than {MAX_PARTS} tables")))
     }
 
-    fn from_one(&mut self) -> Parse<From> {
+    fn one_table(&mut self) -> Parse<From> {
         if self.take(b'(') {
             let query = Box::new(self.query()?);
             self.expect(b')')?;

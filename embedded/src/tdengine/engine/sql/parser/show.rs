@@ -18,9 +18,9 @@ impl Parser<'_> {
             if !self.is_word("from") {
                 self.skip_tag_list()?;
             }
-            Show::TableTags { table: self.from_table()? }
+            Show::TableTags { table: self.of_table()? }
         } else if self.take_word("tags") {
-            Show::Tags { table: self.from_table()? }
+            Show::Tags { table: self.of_table()? }
         } else if self.take_words(&["cluster", "alive"]) {
             Show::Alive
         } else if self.take_word("local") {
@@ -105,12 +105,12 @@ impl Parser<'_> {
         match what.as_deref() {
             Some(b"tables") => {
                 self.advance();
-                let database = self.from_database(database)?;
+                let database = self.of_database(database)?;
                 Ok(Show::Tables { database, like: self.like()? })
             }
             Some(b"stables") if !kind => {
                 self.advance();
-                let database = self.from_database(database)?;
+                let database = self.of_database(database)?;
                 Ok(Show::Stables { database, like: self.like()? })
             }
             Some(b"alive") if !kind => {
@@ -125,7 +125,7 @@ impl Parser<'_> {
         }
     }
 
-    fn from_database(&mut self, database: Option<String>) -> Parse<Option<String>> {
+    fn of_database(&mut self, database: Option<String>) -> Parse<Option<String>> {
         if database.is_none() && self.take_word("from") { self.database_name().map(Some) } else { Ok(database) }
     }
 
@@ -134,7 +134,7 @@ impl Parser<'_> {
     }
 
     /// `from table [from database]`
-    fn from_table(&mut self) -> Parse<ObjectName> {
+    fn of_table(&mut self) -> Parse<ObjectName> {
         self.expect_word("from")?;
         let mut table = self.object_name()?;
         if self.take_word("from") {

@@ -3,16 +3,16 @@
 //! The grammar is small and the texts are up to a megabyte of values, so it is written by hand, next to the general
 //! parser ([`super::parser`]), as in the server itself. Nothing is looked at twice and no tree is built.
 
+mod row;
+
 use std::sync::Arc;
 
+use self::row::{RowValues, ValueAt};
+pub(crate) use self::row::{encode_tags, key_of};
 use super::lexer::{self, Comments, Kind, Token};
 use super::literal::ValueReader;
-use crate::tdengine::engine::batch::{Batch, Place};
-use crate::tdengine::engine::catalog::{
-    Catalog, ColumnDef, Database, MAX_TABLE_NAME, Name, Relation, Schema, Stable, Table,
-};
-use crate::tdengine::engine::row::{RowWriter, Slot};
-use crate::tdengine::engine::storage::Key;
+use crate::tdengine::engine::batch::Batch;
+use crate::tdengine::engine::catalog::{Catalog, ColumnDef, MAX_TABLE_NAME, Name, Relation, Schema, Stable, Table};
 use crate::tdengine::engine::{DataType, TdError};
 
 /// Whether a text is INSERT with values (and not INSERT ... SELECT, nor anything the general parser must refuse).
@@ -103,7 +103,7 @@ impl InsertParser<'_> {
         let mut columns_at = self.skip_list()?;
         let mut clause =
             if self.reader.take_word("using") { self.using(database, table)? } else { self.target(database, table)? };
-        self.reader.precision = self.database(&clause.database)?.options.precision;
+        self.reader.precision = self.catalog.database(&clause.database)?.options.precision;
         if columns_at.is_none() {
             columns_at = self.skip_list()?;
         }
@@ -128,16 +128,12 @@ impl InsertParser<'_> {
         Ok(clause)
     }
 
-    fn database(&self, name: &str) -> Result<&Database, TdError> {
-        self.catalog.databases.get(name).ok_or_else(|| TdError::new(0x0388, "Database not exist"))
-    }
-
     /// `[database.]table`, each bare, in backquotes or in quotes, without blanks around the dot.
     fn table_name(&mut self) -> Result<(Arc<str>, TableRef), TdError> {
         let token = self.reader.next();
         if self.placeholders && token.is(b'?') {
             let database = self.current.ok_or_else(|| TdError::new(0x0200, "db is not specified"))?;
-            return Ok((self.database(database)?.name.clone(), TableRef::Placeholder));
+            return Ok((self.catalog.database(database)?.name.clone(), TableRef::Placeholder));
         }
         let first = self.name(token)?;
         let sql = self.reader.sql;
@@ -161,7 +157,7 @@ impl InsertParser<'_> {
         if matches!(database.as_str(), "information_schema" | "performance_schema") {
             return Err(TdError::new(0x2669, "System table not allowed"));
         }
-        Ok((self.database(&database)?.name.clone(), TableRef::Named(name.into())))
+        Ok((self.catalog.database(&database)?.name.clone(), TableRef::Named(name.into())))
     }
 
     fn name(&self, token: Token) -> Result<Vec<u8>, TdError> {
@@ -176,12 +172,13 @@ impl InsertParser<'_> {
 
     /// A table that must exist, by its own name.
     fn target(&mut self, database: Arc<str>, table: TableRef) -> Result<Clause, TdError> {
-        let TableRef::Named(name) = &table else { return Err(no_table()) };
-        let (schema, stable, existing) = match self.database(&database)?.relation(name).ok_or_else(no_table)? {
-            Relation::Super(stable) => (stable.columns.clone(), Some(stable), None),
-            Relation::Child(table, stable) => (stable.columns.clone(), Some(stable), Some(table)),
-            Relation::Normal(table, schema) => (schema, None, Some(table)),
-        };
+        let TableRef::Named(name) = &table else { return Err(TdError::no_table()) };
+        let (schema, stable, existing) =
+            match self.catalog.database(&database)?.relation(name).ok_or_else(TdError::no_table)? {
+                Relation::Super(stable) => (stable.columns.clone(), Some(stable), None),
+                Relation::Child(table, stable) => (stable.columns.clone(), Some(stable), Some(table)),
+                Relation::Normal(table, schema) => (schema, None, Some(table)),
+            };
         Ok(Clause {
             database,
             table,
@@ -197,8 +194,8 @@ impl InsertParser<'_> {
     /// `stable [(tags)] tags(..)`
     fn using(&mut self, database: Arc<str>, table: TableRef) -> Result<Clause, TdError> {
         let (stable_database, stable_name) = self.table_name()?;
-        let TableRef::Named(stable_name) = stable_name else { return Err(no_table()) };
-        let relation = self.database(&stable_database)?.relation(&stable_name).ok_or_else(no_table)?;
+        let TableRef::Named(stable_name) = stable_name else { return Err(TdError::no_table()) };
+        let relation = self.catalog.database(&stable_database)?.relation(&stable_name).ok_or_else(TdError::no_table)?;
         let stable = match relation {
             Relation::Super(stable) => stable,
             Relation::Child(_, stable) => stable,
@@ -215,7 +212,7 @@ impl InsertParser<'_> {
             return Err(self.reader.near(self.reader.peek(), "TAGS is expected"));
         }
         self.expect(b'(', "( is expected")?;
-        self.reader.precision = self.database(&database)?.options.precision;
+        self.reader.precision = self.catalog.database(&database)?.options.precision;
         let mut values = vec![None; stable.tags.slots.len()];
         let mut tag_placeholders = Vec::new();
         for (i, &slot) in slots.iter().enumerate() {
@@ -233,12 +230,12 @@ impl InsertParser<'_> {
         }
         self.expect(b')', ") is expected")?;
         let existing = match &table {
-            TableRef::Named(name) => self.database(&database)?.tables.get(name).cloned(),
+            TableRef::Named(name) => self.catalog.database(&database)?.tables.get(name).cloned(),
             TableRef::Placeholder => None,
         };
         if let TableRef::Named(name) = &table
             && (existing.as_ref().is_some_and(|table| table.stable_id() != Some(stable.id))
-                || self.database(&database)?.stables.contains_key(name))
+                || self.catalog.database(&database)?.stables.contains_key(name))
         {
             return Err(TdError::new(0x061d, "Table already exists in other stables"));
         }
@@ -339,6 +336,9 @@ impl InsertParser<'_> {
         }
         for i in 0..clause.bound.len() {
             if i > 0 && !self.reader.take(b',') {
+                if clause.bound.contains(&Bound::TableName) {
+                    return Err(TdError::new(0x0216, "syntax error near '' () expected)"));
+                }
                 return Err(self.reader.near(self.reader.peek(), ", expected"));
             }
             if !self.reader.take(b'?') {
@@ -359,7 +359,7 @@ impl InsertParser<'_> {
 
     /// `(..)(..), (..)`
     fn rows(&mut self, clause: &Clause, batch: &mut Batch) -> Result<(), TdError> {
-        let mut row = RowReaderState::new(clause);
+        let mut row = RowValues::new(clause);
         let mut any = false;
         loop {
             let token = self.reader.peek();
@@ -389,7 +389,7 @@ impl InsertParser<'_> {
         }
     }
 
-    fn value(&mut self, clause: &Clause, bound: Bound, row: &mut RowReaderState) -> Result<(), TdError> {
+    fn value(&mut self, clause: &Clause, bound: Bound, row: &mut RowValues) -> Result<(), TdError> {
         let token = self.reader.peek();
         let start = row.bytes.len();
         match bound {
@@ -402,12 +402,12 @@ impl InsertParser<'_> {
                 if !some && column.key {
                     return Err(TdError::new(0x267b, "Primary key column should not be null"));
                 }
-                row.columns[slot] = RowSlot::given(some, start, row.bytes.len());
+                row.columns[slot] = ValueAt::given(some, start, row.bytes.len());
             }
             Bound::Tag(slot) => {
-                let Some(stable) = &clause.stable else { return Err(no_table()) };
+                let Some(stable) = &clause.stable else { return Err(TdError::no_table()) };
                 let some = self.reader.value(&stable.tags.slots[slot], &mut row.bytes)?;
-                row.tags[slot] = RowSlot::given(some, start, row.bytes.len());
+                row.tags[slot] = ValueAt::given(some, start, row.bytes.len());
             }
             Bound::TableName => {
                 let name = ColumnDef::new("tbname", DataType::VarChar(MAX_TABLE_NAME as u32));
@@ -424,135 +424,6 @@ impl InsertParser<'_> {
         }
         Ok(())
     }
-}
-
-/// Where one slot's value lies while a row is read.
-#[derive(Debug, Clone, Copy)]
-enum RowSlot {
-    Absent,
-    Null,
-    Value(usize, usize),
-}
-
-impl RowSlot {
-    fn given(some: bool, start: usize, end: usize) -> Self {
-        if some { Self::Value(start, end) } else { Self::Null }
-    }
-
-    fn slot<'a>(&self, bytes: &'a [u8]) -> Slot<'a> {
-        match *self {
-            Self::Absent => Slot::Absent,
-            Self::Null => Slot::Null,
-            Self::Value(start, end) => Slot::Value(&bytes[start..end]),
-        }
-    }
-}
-
-/// One row while its values are read; used again for the next one.
-struct RowReaderState {
-    bytes: Vec<u8>,
-    columns: Vec<RowSlot>,
-    tags: Vec<RowSlot>,
-    name: Option<Name>,
-    /// Where the rows go, if that does not change from row to row.
-    table: Option<usize>,
-    partial: bool,
-}
-
-impl RowReaderState {
-    fn new(clause: &Clause) -> Self {
-        let bound = |slot: usize| clause.bound.contains(&Bound::Column(slot));
-        let dropped = |slot: usize| clause.schema.slots[slot].dropped;
-        let slots = clause.schema.slots.len();
-        Self {
-            bytes: Vec::new(),
-            columns: vec![RowSlot::Absent; slots],
-            tags: vec![RowSlot::Null; clause.stable.as_ref().map_or(0, |stable| stable.tags.slots.len())],
-            name: None,
-            table: None,
-            partial: !(clause.bound.len() == slots || (0..slots).all(|slot| bound(slot) || dropped(slot))),
-        }
-    }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.name = None;
-    }
-
-    fn push(&mut self, clause: &Clause, batch: &mut Batch) -> Result<(), TdError> {
-        let table = match (self.table, &self.name, &clause.table) {
-            (Some(table), None, _) => table,
-            (_, Some(name), _) => {
-                let Some(stable) = &clause.stable else { return Err(no_table()) };
-                let tags = || {
-                    let mut out = Vec::new();
-                    let mut writer = RowWriter::new(&mut out, self.tags.len(), false);
-                    for (tag, def) in self.tags.iter().zip(&stable.tags.slots) {
-                        writer.push(def.data_type.width(), tag.slot(&self.bytes));
-                    }
-                    Ok(Place::New { stable: stable.clone(), tags: out.into() })
-                };
-                batch.table(&clause.database, name, &clause.schema, tags)?
-            }
-            (None, None, TableRef::Named(name)) => {
-                let place = || match (&clause.existing, &clause.stable, &clause.tags) {
-                    (Some(table), _, _) => Ok(Place::Existing(table.clone())),
-                    (None, Some(stable), Some(tags)) => Ok(Place::New { stable: stable.clone(), tags: tags.clone() }),
-                    _ => Err(no_table()),
-                };
-                let table = batch.table(&clause.database, name, &clause.schema, place)?;
-                self.table = Some(table);
-                table
-            }
-            (None, None, TableRef::Placeholder) => return Err(no_table()),
-        };
-        let Slot::Value(ts) = self.columns[0].slot(&self.bytes) else { return Err(no_table()) };
-        let ts = i64::from_le_bytes(ts.try_into().unwrap_or_default());
-        let key = match (clause.schema.key(), self.columns.get(1).map(|slot| slot.slot(&self.bytes))) {
-            (Some(column), Some(Slot::Value(value))) => key_of(column.data_type, value),
-            _ => Key::Int(0),
-        };
-        batch.push(table, ts, key, |out| {
-            let mut writer = RowWriter::new(out, self.columns.len() - 1, self.partial);
-            for (slot, column) in self.columns.iter().zip(&clause.schema.slots).skip(1) {
-                // A dropped column is not there to be kept: it reads as NULL in a complete row.
-                let slot = if self.partial { slot.slot(&self.bytes) } else { absent_as_null(slot.slot(&self.bytes)) };
-                writer.push(column.data_type.width(), slot);
-            }
-        });
-        Ok(())
-    }
-}
-
-fn absent_as_null(slot: Slot<'_>) -> Slot<'_> {
-    if slot == Slot::Absent { Slot::Null } else { slot }
-}
-
-/// A stored value as the second part of a key.
-pub(crate) fn key_of(data_type: DataType, value: &[u8]) -> Key {
-    let mut wide = [0; 8];
-    let len = value.len().min(8);
-    wide[..len].copy_from_slice(&value[..len]);
-    match data_type {
-        DataType::Int => Key::Int(i64::from(i32::from_le_bytes([wide[0], wide[1], wide[2], wide[3]]))),
-        DataType::UInt | DataType::BigInt => Key::Int(i64::from_le_bytes(wide)),
-        DataType::UBigInt => Key::Int(i64::from_le_bytes(wide) ^ i64::MIN),
-        _ => Key::Bytes(value.into()),
-    }
-}
-
-/// Tags, by slot, as a row.
-pub(crate) fn encode_tags(schema: &Schema, values: &[Option<Vec<u8>>]) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut writer = RowWriter::new(&mut out, schema.slots.len(), false);
-    for (tag, value) in schema.slots.iter().zip(values) {
-        writer.push(tag.data_type.width(), value.as_deref().map_or(Slot::Null, Slot::Value));
-    }
-    out
-}
-
-fn no_table() -> TdError {
-    TdError::new(0x2603, "Table does not exist")
 }
 
 fn invalid_column(name: &str) -> TdError {

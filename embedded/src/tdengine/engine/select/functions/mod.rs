@@ -1,12 +1,13 @@
 //! Scalar functions.
 
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
+mod time;
 
-use super::eval::{Context, Typed};
+pub(super) use self::time::offset_ticks;
+use self::time::{fixed_zone, iso8601, time_of, to_char, zone_text};
+use super::eval::{Context, Node, Typed};
 use super::value::{self, is_numeric, is_text};
 use crate::tdengine::engine::sql::literal::midnight;
-use crate::tdengine::engine::{Cell, DataType, Precision, SERVER_VERSION, TdError, geometry, time};
+use crate::tdengine::engine::{Cell, DataType, SERVER_VERSION, TdError, geometry, time as literals};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Function {
@@ -28,6 +29,9 @@ pub(super) enum Function {
     Acos,
     Atan,
     Sign,
+    Degrees,
+    Radians,
+    Mod,
     Pi,
     Length,
     CharLength,
@@ -77,6 +81,9 @@ const FUNCTIONS: &[(&str, Function, usize, usize)] = &[
     ("acos", Function::Acos, 1, 1),
     ("atan", Function::Atan, 1, 1),
     ("sign", Function::Sign, 1, 1),
+    ("degrees", Function::Degrees, 1, 1),
+    ("radians", Function::Radians, 1, 1),
+    ("mod", Function::Mod, 2, 2),
     ("pi", Function::Pi, 0, 0),
     ("length", Function::Length, 1, 1),
     ("char_length", Function::CharLength, 1, 1),
@@ -110,9 +117,62 @@ const FUNCTIONS: &[(&str, Function, usize, usize)] = &[
     ("st_geomfromtext", Function::StGeomFromText, 1, 1),
 ];
 
+/// Functions of the server that the endpoint does not have.
+const OTHERS: &[&str] = &[
+    "char",
+    "corr",
+    "crc32",
+    "date",
+    "dayofweek",
+    "forecast",
+    "from_base64",
+    "greatest",
+    "group_concat",
+    "histogram",
+    "imputation",
+    "interp",
+    "irate",
+    "leastsquares",
+    "least",
+    "mask_full",
+    "mask_none",
+    "mask_partial",
+    "md5",
+    "position",
+    "rand",
+    "repeat",
+    "sample",
+    "sha1",
+    "sha2",
+    "st_area",
+    "st_contains",
+    "st_containsproperly",
+    "st_covers",
+    "st_equals",
+    "st_intersects",
+    "st_makepoint",
+    "st_touches",
+    "statecount",
+    "stateduration",
+    "substring_index",
+    "to_base64",
+    "to_json",
+    "trunc",
+    "truncate",
+    "twa",
+    "week",
+    "weekday",
+    "weekofyear",
+    "cols",
+    "statecount",
+];
+
 /// The function of a name; an unknown one is an error.
 pub(super) fn find(name: &str, args: usize) -> Result<Function, TdError> {
     let Some(&(_, function, min, max)) = FUNCTIONS.iter().find(|(known, ..)| *known == name) else {
+        if OTHERS.contains(&name) {
+            return Err(TdError::unsupported(format!("the function {name}")));
+        }
         return Err(TdError::new(0x0374, "Func not exists"));
     };
     if (min..=max).contains(&args) { Ok(function) } else { Err(wrong_count(name)) }
@@ -143,7 +203,7 @@ impl Function {
                 need(all_numeric)?;
                 first.filter(|data_type| is_numeric(*data_type)).unwrap_or(DataType::Double)
             }
-            Sqrt | Exp | Ln | Log | Pow | Sin | Cos | Tan | Asin | Acos | Atan => {
+            Sqrt | Exp | Ln | Log | Pow | Sin | Cos | Tan | Asin | Acos | Atan | Degrees | Radians | Mod => {
                 need(all_numeric)?;
                 DataType::Double
             }
@@ -170,6 +230,9 @@ impl Function {
             Timezone => DataType::VarChar(64),
             ToIso8601 => {
                 need(first.is_some_and(|data_type| data_type == DataType::Timestamp || value::is_integer(data_type)))?;
+                if let Some(Node::Const(Cell::Bytes(zone))) = args.get(1).map(|arg| &arg.node) {
+                    fixed_zone(zone)?;
+                }
                 DataType::VarChar(62)
             }
             ToChar => {
@@ -260,6 +323,9 @@ impl Function {
             Asin => number(double(0).asin()),
             Acos => number(double(0).acos()),
             Atan => number(double(0).atan()),
+            Degrees => number(double(0).to_degrees()),
+            Radians => number(double(0).to_radians()),
+            Mod => number(double(0) % double(1)),
             Pi => Cell::Double(std::f64::consts::PI),
             Length => {
                 let text = text(0);
@@ -283,8 +349,8 @@ impl Function {
                 bytes(if from.is_empty() { text(0) } else { text(0).replace(&from, &text(2)) }.into_bytes())
             }
             Ascii => Cell::Int(text(0).first().copied().unwrap_or(0).into()),
-            Now => Cell::Timestamp(time::ticks(context.now, context.precision)),
-            Today => Cell::Timestamp(time::ticks(midnight(context.now, &context.zone), context.precision)),
+            Now => Cell::Timestamp(literals::ticks(context.now, context.precision)),
+            Today => Cell::Timestamp(literals::ticks(midnight(context.now, &context.zone), context.precision)),
             Timezone => bytes(zone_text(context).into_bytes()),
             ToIso8601 => {
                 let zone = if cells.len() == 2 { fixed_zone(&text(1))? } else { context.zone.clone() };
@@ -293,7 +359,7 @@ impl Function {
             ToChar => to_char(ticks(0), &String::from_utf8_lossy(&text(1)), context)
                 .map_or(Cell::Null, |text| bytes(text.into_bytes())),
             ToTimestamp => return Err(TdError::unsupported("to_timestamp")),
-            ToUnixTimestamp => time::parse_timestamp(&text(0), context.precision, &context.zone)
+            ToUnixTimestamp => literals::parse_timestamp(&text(0), context.precision, &context.zone)
                 .map_or(Cell::Null, if integer(1) == 1 { Cell::Timestamp } else { Cell::Int }),
             TimeTruncate => {
                 let unit = integer(1).max(1);
@@ -317,15 +383,6 @@ impl Function {
                 .map(bytes)
                 .ok_or_else(|| TdError::new(0x2803, "Invalid function para value"))?,
         })
-    }
-}
-
-fn time_of(cell: &Cell, context: &Context) -> i64 {
-    match cell {
-        Cell::Timestamp(ticks) | Cell::Int(ticks) => *ticks,
-        Cell::UInt(ticks) => *ticks as i64,
-        Cell::Bytes(text) => time::parse_timestamp(text, context.precision, &context.zone).unwrap_or(0),
-        _ => 0,
     }
 }
 
@@ -362,97 +419,4 @@ fn substr(text: &[u8], start: i64, length: Option<i64>) -> Vec<u8> {
     };
     let length = length.map_or(usize::MAX, |length| length.max(0) as usize);
     chars.into_iter().skip(skip).take(length).collect::<String>().into_bytes()
-}
-
-fn timestamp(ticks: i64, precision: Precision) -> Option<Timestamp> {
-    let nanos = i128::from(ticks) * i128::from(1_000_000_000 / precision.per_second());
-    Timestamp::from_nanosecond(nanos).ok()
-}
-
-/// The zone's distance from UTC at a time, in ticks.
-pub(super) fn offset_ticks(ticks: i64, context: &Context) -> i64 {
-    timestamp(ticks, context.precision)
-        .map_or(0, |at| i64::from(context.zone.to_offset(at).seconds()) * context.precision.per_second())
-}
-
-fn zone_text(context: &Context) -> String {
-    let now = timestamp(time::ticks(context.now, Precision::Milli), Precision::Milli).unwrap_or_default();
-    let offset = now.to_zoned_datetime(context.zone.clone()).strftime("(%Z, %z)").to_string();
-    format!("{} {offset}", context.zone.iana_name().unwrap_or("UTC"))
-}
-
-/// `+08:00`, `+0800`, `+08` or `z`.
-fn fixed_zone(text: &[u8]) -> Result<TimeZone, TdError> {
-    let invalid = || TdError::new(0x2800, "Invalid timzone format");
-    let text = std::str::from_utf8(text).map_err(|_| invalid())?;
-    if text.eq_ignore_ascii_case("z") {
-        return Ok(TimeZone::UTC);
-    }
-    let (sign, digits) = match text.split_at_checked(1) {
-        Some(("+", rest)) => (1, rest),
-        Some(("-", rest)) => (-1, rest),
-        _ => return Err(invalid()),
-    };
-    let digits: String = digits.chars().filter(|c| *c != ':').collect();
-    let (hours, minutes): (i32, i32) = match (digits.len(), digits.get(..2), digits.get(2..)) {
-        (2, Some(hours), _) => (hours.parse().map_err(|_| invalid())?, 0),
-        (4, Some(hours), Some(minutes)) => {
-            (hours.parse().map_err(|_| invalid())?, minutes.parse().map_err(|_| invalid())?)
-        }
-        _ => return Err(invalid()),
-    };
-    let offset = jiff::tz::Offset::from_seconds(sign * (hours * 3600 + minutes * 60)).map_err(|_| invalid())?;
-    Ok(TimeZone::fixed(offset))
-}
-
-/// `2025-12-01T00:00:00.000+0000`
-fn iso8601(ticks: i64, precision: Precision, zone: &TimeZone) -> Option<String> {
-    let zoned = timestamp(ticks, precision)?.to_zoned_datetime(zone.clone());
-    let fraction = ticks.rem_euclid(precision.per_second());
-    Some(format!(
-        "{}.{fraction:0width$}{}",
-        zoned.strftime("%Y-%m-%dT%H:%M:%S"),
-        zoned.strftime("%z"),
-        width = precision.digits()
-    ))
-}
-
-/// The parts of TO_CHAR's format that are pure digits; anything else stands for itself.
-fn to_char(ticks: i64, format: &str, context: &Context) -> Option<String> {
-    let zoned = timestamp(ticks, context.precision)?.to_zoned_datetime(context.zone.clone());
-    let nanos = zoned.subsec_nanosecond();
-    let mut out = String::new();
-    let mut rest = format;
-    while !rest.is_empty() {
-        let parts: [(&str, String); 14] = [
-            ("yyyy", format!("{:04}", zoned.year())),
-            ("hh24", format!("{:02}", zoned.hour())),
-            ("hh12", format!("{:02}", (zoned.hour() + 11) % 12 + 1)),
-            ("ddd", format!("{:03}", zoned.day_of_year())),
-            ("mi", format!("{:02}", zoned.minute())),
-            ("ss", format!("{:02}", zoned.second())),
-            ("ms", format!("{:03}", nanos / 1_000_000)),
-            ("us", format!("{:06}", nanos / 1_000)),
-            ("ns", format!("{nanos:09}")),
-            ("yy", format!("{:02}", zoned.year().rem_euclid(100))),
-            ("mm", format!("{:02}", zoned.month())),
-            ("dd", format!("{:02}", zoned.day())),
-            ("hh", format!("{:02}", (zoned.hour() + 11) % 12 + 1)),
-            ("tzh", zoned.strftime("%z").to_string().chars().take(3).collect()),
-        ];
-        let found =
-            parts.iter().find(|(part, _)| rest.get(..part.len()).is_some_and(|at| at.eq_ignore_ascii_case(part)));
-        match found {
-            Some((part, value)) => {
-                out.push_str(value);
-                rest = &rest[part.len()..];
-            }
-            None => {
-                let mut chars = rest.chars();
-                out.extend(chars.next());
-                rest = chars.as_str();
-            }
-        }
-    }
-    Some(out)
 }

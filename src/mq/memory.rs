@@ -1,1 +1,0 @@
-//! A queue in memory, for tests.
