@@ -325,8 +325,8 @@ fn with_text(value: &Value<'_>, put: impl FnOnce(&str) -> Result<(), CellError>)
     put(&text)
 }
 
-/// A sign, digits, a point, digits; no more whole digits than the definition leaves. Digits beyond the scale are
-/// rounded by the server.
+/// A sign, digits, a point, digits; no more whole digits than the definition leaves, after the server has rounded
+/// those beyond the scale away.
 fn check_decimal(text: &str, precision: u8, scale: u8) -> Result<(), CellError> {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
@@ -334,7 +334,12 @@ fn check_decimal(text: &str, precision: u8, scale: u8) -> Result<(), CellError> 
     if whole.len() + fraction.len() == 0 || !digits(whole) || !digits(fraction) {
         return Err(CellError::WrongType("not a decimal number"));
     }
-    if whole.trim_start_matches('0').len() > usize::from(precision - scale) {
+    let whole = whole.trim_start_matches('0');
+    let most = usize::from(precision - scale);
+    let (kept, cut) = fraction.split_at(fraction.len().min(scale.into()));
+    let carries = cut.as_bytes().first().is_some_and(|digit| *digit >= b'5')
+        && kept.bytes().chain(whole.bytes()).all(|digit| digit == b'9');
+    if whole.len() > most || (carries && whole.len() == most) {
         return Err(CellError::OutOfRange(text.to_owned()));
     }
     Ok(())
@@ -728,6 +733,14 @@ mod tests {
         assert_eq!((block.rows(), block.tables(), block.table_of(1)), (2, 2, 1));
         assert_eq!((block.columns()[2].bytes(1), block.columns()[1].flags[1]), (&b"ab"[..], NULL));
         assert_eq!(block.tags()[0].bytes(1), "温度".as_bytes());
+    }
+
+    #[test]
+    fn a_decimal_fits_after_rounding() {
+        let fits = |text: &str| check_decimal(text, 5, 2).is_ok();
+        assert!(["999.994", "-999.99", "0", ".5", "00123.4", "99.999", "+1."].into_iter().all(fits));
+        assert!(!["999.995", "-999.999", "1000", ".", "", "1e3", "abc"].into_iter().any(fits));
+        assert!(check_decimal("0.5", 2, 2).is_ok() && check_decimal("0.995", 2, 2).is_err());
     }
 
     #[test]

@@ -326,7 +326,9 @@ impl<S: Store, C: Control> Intake<S, C> {
     }
 
     fn assigned(&mut self, partitions: Vec<TopicPartition>) {
-        tracing::info!(partitions = %names(&partitions), "partitions assigned");
+        if !partitions.is_empty() {
+            tracing::info!(partitions = %names(&partitions), "partitions assigned");
+        }
         self.settled_since = Some(Instant::now());
         if self.paused {
             self.control.pause(&partitions);

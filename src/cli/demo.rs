@@ -99,7 +99,7 @@ impl Demo {
         eprintln!("Kafka {}, TDengine {}", settings.kafka.brokers, settings.tdengine);
 
         let worked = tokio::select! {
-            worked = self.work(context, &settings, &simulator) => worked,
+            worked = self.work(context, &settings, &simulator, endpoint.is_some()) => worked,
             () = signals.first() => return Ok(Ended::Signal(signals.exit_code().unwrap_or(130))),
         };
         let ended = worked.and_then(|report| report.conclude(context));
@@ -116,7 +116,13 @@ impl Demo {
         ended
     }
 
-    async fn work(&self, context: &Context<'_>, settings: &Settings, simulator: &Simulator) -> Result<Report, Failure> {
+    async fn work(
+        &self,
+        context: &Context<'_>,
+        settings: &Settings,
+        simulator: &Simulator,
+        is_our_endpoint: bool,
+    ) -> Result<Report, Failure> {
         let topic = settings.one_topic()?.to_owned();
         let admin = Admin::new(&settings.kafka)?;
         let partitions = match admin.partitions(&topic, settings.timeout) {
@@ -126,7 +132,16 @@ impl Demo {
             }
             there => there?,
         };
-        make_super_table(settings, simulator, false).await?;
+        // In a folder of ours there may be the rows of an earlier run; on a server of somebody's nothing is dropped.
+        make_super_table(settings, simulator, is_our_endpoint).await?;
+        let options = ConnectOptions { connect_timeout: settings.timeout, ..ConnectOptions::default() };
+        let connection = Connection::connect(&settings.tdengine, None, 0, &options).await?;
+        if simulator.stored_rows(&connection).await? > 0 {
+            return Err(Failure::failed(format!(
+                "super table {} holds rows already, which cannot be told from those of this run: give --stable another name, or drop it",
+                simulator.super_table
+            )));
+        }
         let began = Instant::now();
         let (finish, finished) = watch::channel(false);
         let mut consumers = JoinSet::new();
@@ -166,8 +181,6 @@ impl Demo {
         let seconds = began.elapsed().as_secs_f64();
         let Snapshot { consumed, redelivered, .. } = all.snapshot();
         eprintln!("comparing every row with the record it was made of");
-        let options = ConnectOptions { connect_timeout: settings.timeout, ..ConnectOptions::default() };
-        let connection = Connection::connect(&settings.tdengine, None, 0, &options).await?;
         let comparison = simulator.compare(&connection).await?;
         Ok(Report {
             produced: produced.produced,

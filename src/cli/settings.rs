@@ -441,7 +441,10 @@ impl Layers<'_> {
     }
 
     fn origin(&self, id: &str) -> Option<String> {
+        // An empty variable is as good as none: files of environment variables are full of them.
+        let is_empty = || self.matches.get_raw(id).is_none_or(|mut raw| raw.all(std::ffi::OsStr::is_empty));
         match self.matches.value_source(id)? {
+            ValueSource::EnvVariable if is_empty() => None,
             ValueSource::CommandLine => Some("flag".into()),
             ValueSource::EnvVariable => Some("environment".into()),
             _ => None,

@@ -7,13 +7,13 @@ use std::time::Duration;
 pub struct QueueSettings {
     /// Most items in the queue. Default 100,000.
     pub max_queue_items: usize,
-    /// Most bytes in the queue; a single heavier item gets through alone. Default 16 MiB.
+    /// Most bytes in the queue; a single heavier item gets through alone. Default 2 MiB.
     pub max_queue_bytes: usize,
     /// Most items in a batch. Default 20,000.
     pub max_batch_items: usize,
     /// As many items are handed out without waiting any longer. Default 1,000.
     pub min_batch_items: usize,
-    /// Most bytes in a batch; a single heavier item is a batch alone. Default 8 MiB.
+    /// Most bytes in a batch; a single heavier item is a batch alone. Default 1 MiB.
     pub max_batch_bytes: usize,
     /// How long the oldest item waits for a batch to fill; zero hands out at once what is there. Default 50 ms.
     pub linger: Duration,
@@ -23,10 +23,10 @@ impl Default for QueueSettings {
     fn default() -> Self {
         Self {
             max_queue_items: 100_000,
-            max_queue_bytes: 16 << 20,
+            max_queue_bytes: 2 << 20,
             max_batch_items: 20_000,
             min_batch_items: 1_000,
-            max_batch_bytes: 8 << 20,
+            max_batch_bytes: 1 << 20,
             linger: Duration::from_millis(50),
         }
     }

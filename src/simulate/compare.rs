@@ -49,7 +49,7 @@ impl Simulator {
         for table in 0..self.tables {
             of_known_tables += self.compare_table(connection, table, precision, &mut comparison).await?;
         }
-        comparison.rows_in_store = self.count(connection).await?;
+        comparison.rows_in_store = self.stored_rows(connection).await?;
         let elsewhere = comparison.rows_in_store.saturating_sub(of_known_tables);
         if elsewhere > 0 {
             comparison.note(comparison.duplicated, || format!("{elsewhere} rows are in tables that nobody generated"));
@@ -58,7 +58,11 @@ impl Simulator {
         Ok(comparison)
     }
 
-    async fn count(&self, connection: &Connection) -> Result<u64, TdengineError> {
+    /// How many rows the super table has.
+    ///
+    /// # Errors
+    /// As [`Self::compare`].
+    pub async fn stored_rows(&self, connection: &Connection) -> Result<u64, TdengineError> {
         let name = format!("{}.{}", quote_identifier(&self.database), quote_identifier(&self.super_table));
         let rows = connection.query(&format!("select count(*) from {name}")).await?.rows().await?;
         Ok(match rows.rows.first().and_then(|row| row.first()) {

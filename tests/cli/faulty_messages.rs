@@ -63,7 +63,8 @@ fn dead_letters_are_kept_with_their_bytes_and_the_rest_is_written() {
     assert_eq!(result["partitions"]["t/0"]["committed"], 22, "{result}");
     pair.assert_stored(&simulator);
 
-    let files: Vec<_> = std::fs::read_dir(folder.path().join("dead")).unwrap().map(|file| file.unwrap().path()).collect();
+    let files: Vec<_> =
+        std::fs::read_dir(folder.path().join("dead")).unwrap().map(|file| file.unwrap().path()).collect();
     let [file] = files.as_slice() else { panic!("one file, not {files:?}") };
     let letters = dead_letter::read(&std::fs::read_to_string(file).unwrap());
     let [bad, tombstone] = letters.as_slice() else { panic!("two letters, not {letters:?}") };
@@ -81,7 +82,8 @@ fn dead_letters_are_kept_with_their_bytes_and_the_rest_is_written() {
 #[test]
 fn a_record_that_does_not_fit_its_table_is_a_dead_letter_alone() {
     let pair = Pair::start();
-    let (narrow, wide) = (simulator(2, 2, 5), kafka_taos::simulate::Simulator { column_bytes: 40, ..simulator(2, 2, 6) });
+    let (narrow, wide) =
+        (simulator(2, 2, 5), kafka_taos::simulate::Simulator { column_bytes: 40, ..simulator(2, 2, 6) });
     pair.create_topic("t", 1);
     pair.produce("t", &narrow, &[]);
     // The same tables, with values too long for their columns, into a super table of another database.

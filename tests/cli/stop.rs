@@ -13,9 +13,7 @@ fn after_a_signal_the_next_consumer_goes_on_where_this_one_stopped() {
         pair.create_topic("t", 3);
         pair.produce("t", &simulator, &[]);
         let consumer = pair.start_command(&["consume", "--topic", "t", "--batch-max-size", "50", "--json"]);
-        until("something is written", || {
-            (pair.count_if_there("select count(*) from test.stb") > 0).then_some(())
-        });
+        until("something is written", || (pair.count_if_there("select count(*) from test.stb") > 0).then_some(()));
         consumer.signal(signal);
         let stopped = consumer.wait().expect(code).json();
         let next = pair.consume("t", &[]);
@@ -56,7 +54,18 @@ fn a_producer_tells_what_it_had_produced() {
     let (pair, simulator) = (Pair::start(), simulator(10, 2, 1_000_000));
     pair.create_topic("t", 2);
     let producer = pair.start_command(&[
-        "produce", "--topic", "t", "--tables", "10", "--columns", "2", "--records", "1000000", "--rate", "1000", "--json",
+        "produce",
+        "--topic",
+        "t",
+        "--tables",
+        "10",
+        "--columns",
+        "2",
+        "--records",
+        "1000000",
+        "--rate",
+        "1000",
+        "--json",
     ]);
     producer.stderr_line("produced");
     producer.signal(Signal::INT);

@@ -9,7 +9,8 @@ fn a_topic_is_made_shown_changed_and_dropped() {
     pair.run(&create).expect(0);
     assert_eq!(pair.json(&["topic", "list"])[0]["topic"], "meters");
 
-    let alter = ["topic", "alter", "--topic", "meters", "--partitions", "5", "--topic-config", "max.message.bytes=2000000"];
+    let alter =
+        ["topic", "alter", "--topic", "meters", "--partitions", "5", "--topic-config", "max.message.bytes=2000000"];
     pair.run(&alter).expect(0);
     let described = pair.json(&["topic", "describe", "--topic", "meters"]);
     assert_eq!(described[0]["partitions"].as_array().unwrap().len(), 5, "{described}");

@@ -79,7 +79,11 @@ impl Pair {
     /// As [`Self::scalar`]; 0 where there is no such table yet.
     pub(crate) fn count_if_there(&self, sql: &str) -> u64 {
         let counted = self.run(&["sql", sql, "--json"]);
-        if counted.code == Some(0) { counted.json().pointer("/rows/0/0").and_then(Value::as_u64).unwrap_or(0) } else { 0 }
+        if counted.code == Some(0) {
+            counted.json().pointer("/rows/0/0").and_then(Value::as_u64).unwrap_or(0)
+        } else {
+            0
+        }
     }
 
     /// `produce` of what `simulator` makes, with `more` arguments.
@@ -87,7 +91,8 @@ impl Pair {
     pub(crate) fn produce(&self, topic: &str, simulator: &Simulator, more: &[&str]) {
         let generated = produce_arguments(simulator);
         let generated = generated.iter().map(String::as_str);
-        let arguments: Vec<_> = ["produce", "--topic", topic].into_iter().chain(more.iter().copied()).chain(generated).collect();
+        let arguments: Vec<_> =
+            ["produce", "--topic", topic].into_iter().chain(more.iter().copied()).chain(generated).collect();
         assert_eq!(self.json(&arguments)["produced"], simulator.total());
     }
 

@@ -104,7 +104,12 @@ impl Process {
     }
 
     pub(crate) fn said(&self) -> String {
-        format!("{}\n--- standard output\n{}\n--- standard error\n{}", self.name, self.stdout.text(), self.stderr.text())
+        format!(
+            "{}\n--- standard output\n{}\n--- standard error\n{}",
+            self.name,
+            self.stdout.text(),
+            self.stderr.text()
+        )
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -153,11 +158,7 @@ impl Ended {
     #[track_caller]
     pub(crate) fn expect(self, code: i32) -> Self {
         let Self { stdout, stderr, .. } = &self;
-        assert_eq!(
-            self.code,
-            Some(code),
-            "exit code\n--- standard output\n{stdout}\n--- standard error\n{stderr}"
-        );
+        assert_eq!(self.code, Some(code), "exit code\n--- standard output\n{stdout}\n--- standard error\n{stderr}");
         self
     }
 

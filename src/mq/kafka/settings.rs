@@ -116,7 +116,7 @@ impl Default for KafkaSettings {
             session_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(10),
-            prefetch_bytes: 48 << 20,
+            prefetch_bytes: 24 << 20,
             properties: Vec::new(),
         }
     }
