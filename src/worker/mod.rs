@@ -155,6 +155,11 @@ impl Batches {
         self.done.send_modify(|done| *done += 1);
     }
 
+    /// The worker has ended: nobody is working on what it took any more.
+    fn end(&self) {
+        self.done.send_replace(u64::MAX);
+    }
+
     /// Waits until all batches that are taken by now are done with.
     pub(crate) async fn settled(&self) {
         let taken = self.taken.load(Ordering::SeqCst);
@@ -203,11 +208,13 @@ impl Worker {
         let preparer = prepare::Preparer::new(shared.clone(), rows());
         let writer =
             write::BatchWriter::new(shared.clone(), prepare::Preparer::new(shared, rows()), self.batches.clone());
+        let counted = self.batches.clone();
         let preparing = tokio::spawn(prepare::run(self, preparer, ready));
         let written = writer.run(batches).await;
         // The preparer ends by itself when the writer's end of the channel is gone.
         preparing.abort();
         let _ = preparing.await;
+        counted.end();
         written
     }
 }
