@@ -205,10 +205,13 @@ impl Worker {
         rows: impl Fn() -> R + Send + 'static,
     ) -> Result<(), WorkerError> {
         let (ready, batches) = mpsc::channel(1);
-        let preparer = prepare::Preparer::new(shared.clone(), rows());
-        let writer =
-            write::BatchWriter::new(shared.clone(), prepare::Preparer::new(shared, rows()), self.batches.clone());
-        let counted = self.batches.clone();
+        let (spares, counted) = (Arc::default(), self.batches.clone());
+        let preparer = prepare::Preparer::new(shared.clone(), rows(), Arc::clone(&spares));
+        let writer = write::BatchWriter::new(
+            shared.clone(),
+            prepare::Preparer::new(shared, rows(), spares),
+            self.batches.clone(),
+        );
         let preparing = tokio::spawn(prepare::run(self, preparer, ready));
         let written = writer.run(batches).await;
         // The preparer ends by itself when the writer's end of the channel is gone.
