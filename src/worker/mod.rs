@@ -155,6 +155,11 @@ impl Batches {
         self.done.send_modify(|done| *done += 1);
     }
 
+    /// The worker has ended: nobody is working on what it took any more.
+    fn end(&self) {
+        self.done.send_replace(u64::MAX);
+    }
+
     /// Waits until all batches that are taken by now are done with.
     pub(crate) async fn settled(&self) {
         let taken = self.taken.load(Ordering::SeqCst);
@@ -200,7 +205,7 @@ impl Worker {
         rows: impl Fn() -> R + Send + 'static,
     ) -> Result<(), WorkerError> {
         let (ready, batches) = mpsc::channel(1);
-        let spares = Arc::default();
+        let (spares, counted) = (Arc::default(), self.batches.clone());
         let preparer = prepare::Preparer::new(shared.clone(), rows(), Arc::clone(&spares));
         let writer = write::BatchWriter::new(
             shared.clone(),
@@ -212,6 +217,7 @@ impl Worker {
         // The preparer ends by itself when the writer's end of the channel is gone.
         preparing.abort();
         let _ = preparing.await;
+        counted.end();
         written
     }
 }

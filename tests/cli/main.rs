@@ -1,5 +1,7 @@
 //! Our binary, as a user runs it: whole processes on a pair of embedded servers.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 #[path = "../common/mod.rs"]
 mod common;
 

@@ -17,8 +17,7 @@ pub(crate) fn kafka_taos(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-taos"));
     command.args(arguments).current_dir(env!("CARGO_TARGET_TMPDIR"));
     for (name, _) in std::env::vars_os() {
-        let ours = |prefix: &&str| name.to_string_lossy().starts_with(*prefix);
-        if ["KAFKA_", "TDENGINE_", "QUEUE_"].iter().any(|prefix| ours(&prefix)) {
+        if ["KAFKA_", "TDENGINE_", "QUEUE_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
             command.env_remove(name);
         }
     }
