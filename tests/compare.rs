@@ -1,6 +1,7 @@
 //! The comparison behind `demo` sees every kind of difference.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+#![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
 

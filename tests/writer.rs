@@ -1,6 +1,8 @@
 //! The writer against a server: the embedded endpoint, and a real TDengine too where `KAFKA_TAOS_TEST_TDENGINE` names one
 //! (`ws://USER:PASSWORD@HOST:PORT`). Databases of its own are made and dropped.
 
+#![allow(clippy::unwrap_used)]
+
 use std::sync::Arc;
 
 use kafka_taos::block::Block;
