@@ -55,7 +55,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let connection = Connection::connect(&dsn, None, 0, &ConnectOptions::default()).await?;
     connection.sql("create database if not exists home").await?;
     let columns = "at timestamp, celsius double, note varchar(40)";
-    connection.sql(&format!("create stable home.readings ({columns}) tags (sensor int unsigned, room varchar(20))")).await?;
+    connection
+        .sql(&format!("create stable home.readings ({columns}) tags (sensor int unsigned, room varchar(20))"))
+        .await?;
 
     let queue = KafkaQueue::new(settings)?;
     let mut ends: HashMap<TopicPartition, i64> = HashMap::new();
