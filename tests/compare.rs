@@ -1,7 +1,6 @@
 //! The comparison behind `demo` sees every kind of difference.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
-#![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
 
