@@ -11,6 +11,7 @@ mod demo;
 mod embedded;
 mod failures;
 mod faulty_messages;
+mod kill;
 mod settings;
 mod stop;
 mod topics;
