@@ -201,6 +201,14 @@ impl AckTracker {
         self.partitions.iter().filter_map(|(tp, partition)| partition.pending(tp)).collect()
     }
 
+    /// What would be read again if all ended now: of each partition the next offset to read, and how many from there
+    /// on were delivered, gaps included.
+    pub fn uncommitted(&self) -> Vec<(TopicPartition, Offset, u64)> {
+        let behind =
+            |(tp, p): (&TopicPartition, &Partition)| p.uncommitted().map(|(from, count)| (tp.clone(), from, count));
+        self.partitions.iter().filter_map(behind).collect()
+    }
+
     /// How many messages are delivered and not resolved, in all partitions.
     pub fn unresolved(&self) -> u64 {
         self.partitions.values().map(Partition::unresolved).sum()

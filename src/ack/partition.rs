@@ -14,6 +14,8 @@ pub(super) struct Partition {
     /// Runs of unresolved offsets, by their first; they do not overlap.
     runs: BTreeMap<Offset, Run>,
     unresolved: u64,
+    /// The first offset delivered in this epoch.
+    start: Option<Offset>,
     /// Behind the highest offset delivered in this epoch.
     next: Option<Offset>,
     /// The highest offset delivered in any epoch.
@@ -33,7 +35,16 @@ struct Run {
 
 impl Partition {
     pub(super) fn new(epoch: Epoch, highest: Option<Offset>) -> Self {
-        Self { epoch, runs: BTreeMap::new(), unresolved: 0, next: None, highest, watermark: None, committed: None }
+        Self {
+            epoch,
+            runs: BTreeMap::new(),
+            unresolved: 0,
+            start: None,
+            next: None,
+            highest,
+            watermark: None,
+            committed: None,
+        }
     }
 
     /// Returns how many of the offsets were delivered before, or passed over.
@@ -44,6 +55,7 @@ impl Partition {
         let (first, last) = run.into_inner();
         let redelivered = self.highest.map_or(0, |highest| length(&(first..=last.min(highest))));
         self.highest = self.highest.max(Some(last));
+        self.start.get_or_insert(first);
 
         let behind = last.saturating_add(1);
         let mut from = first;
@@ -140,6 +152,12 @@ impl Partition {
         if Some(offset) <= self.watermark {
             self.committed = self.committed.max(Some(offset));
         }
+    }
+
+    /// The next offset to read, and how many from there on were delivered.
+    pub(super) fn uncommitted(&self) -> Option<(Offset, u64)> {
+        let (from, next) = (self.committed.or(self.start)?, self.next?);
+        (from < next).then(|| (from, from.abs_diff(next)))
     }
 
     pub(super) fn pending(&self, partition: &TopicPartition) -> Option<Pending> {

@@ -8,6 +8,8 @@
 //! the order they came.
 
 mod decide;
+#[cfg(test)]
+pub(crate) mod fake;
 mod prepare;
 #[cfg(test)]
 mod tests;
@@ -19,6 +21,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use crate::ack::{AckTracker, Epoch};
 use crate::block::Block;
@@ -110,8 +113,15 @@ pub enum WorkerError {
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) acks: AckTracker,
-    /// Partitions that are being revoked: what is in flight is awaited, nothing new is begun.
-    pub(crate) leaving: std::collections::HashSet<TopicPartition>,
+    /// Assignments that are being revoked: what is in flight is awaited, nothing new is begun.
+    pub(crate) leaving: std::collections::HashSet<Epoch>,
+}
+
+impl Progress {
+    /// Whether the delivery's assignment is not over.
+    fn has(&self, delivery: &Delivery) -> bool {
+        self.acks.epoch(&delivery.message.source) == Some(delivery.epoch)
+    }
 }
 
 /// What the workers of a pipeline share.
@@ -132,10 +142,31 @@ impl<S: Store> Shared<S> {
         self.progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Whether messages of `source` read under `epoch` are still ours to write.
-    fn is_ours(&self, source: &TopicPartition, epoch: Epoch) -> bool {
+    /// Keeps those that may be begun: their partitions are ours, and are not being revoked.
+    fn retain_ours(&self, deliveries: &mut Vec<Delivery>) {
+        self.retain(deliveries, |progress, delivery| !progress.leaving.contains(&delivery.epoch));
+    }
+
+    /// Keeps those whose partitions were not let go.
+    fn retain_held(&self, deliveries: &mut Vec<Delivery>) {
+        self.retain(deliveries, |_, _| true);
+    }
+
+    fn retain(&self, deliveries: &mut Vec<Delivery>, may: impl Fn(&Progress, &Delivery) -> bool) {
         let progress = self.progress();
-        !progress.leaving.contains(source) && progress.acks.epoch(source) == Some(epoch)
+        let keep = |delivery: &Delivery| progress.has(delivery) && may(&progress, delivery);
+        if runs(deliveries).all(|run| keep(&run[0])) {
+            return;
+        }
+        let kept: Vec<bool> = runs(deliveries).flat_map(|run| std::iter::repeat_n(keep(&run[0]), run.len())).collect();
+        let mut kept = kept.into_iter();
+        deliveries.retain(|_| kept.next().unwrap_or(true));
+    }
+
+    /// Whether none of the deliveries' partitions was let go.
+    fn holds(&self, deliveries: &[Delivery]) -> bool {
+        let progress = self.progress();
+        runs(deliveries).all(|run| progress.has(&run[0]))
     }
 }
 
@@ -152,7 +183,7 @@ impl Batches {
     }
 
     fn finish(&self) {
-        self.done.send_modify(|done| *done += 1);
+        self.done.send_modify(|done| *done = done.saturating_add(1));
     }
 
     /// The worker has ended: nobody is working on what it took any more.
@@ -165,6 +196,15 @@ impl Batches {
         let taken = self.taken.load(Ordering::SeqCst);
         // The sender lives as long as `self`.
         let _ = self.done.subscribe().wait_for(|done| *done >= taken).await;
+    }
+}
+
+/// Ends the count of batches, however the worker ends.
+struct EndOfBatches(Arc<Batches>);
+
+impl Drop for EndOfBatches {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
@@ -198,33 +238,33 @@ impl Worker {
         Self { queue, batches: Arc::default() }
     }
 
-    /// Works until the queue is closed and empty, or until a fault that no retry mends.
+    /// Works until the queue is closed and empty, or until a fault that no retry mends. Dropped, it does nothing more.
     pub(crate) async fn run<S: Store, R: RowSource>(
         self,
         shared: Arc<Shared<S>>,
         rows: impl Fn() -> R + Send + 'static,
     ) -> Result<(), WorkerError> {
         let (ready, batches) = mpsc::channel(1);
-        let (spares, counted) = (Arc::default(), self.batches.clone());
+        let _end = EndOfBatches(self.batches.clone());
+        let spares = Arc::default();
         let preparer = prepare::Preparer::new(shared.clone(), rows(), Arc::clone(&spares));
-        let writer = write::BatchWriter::new(
-            shared.clone(),
-            prepare::Preparer::new(shared, rows(), spares),
-            self.batches.clone(),
-        );
-        let preparing = tokio::spawn(prepare::run(self, preparer, ready));
-        let written = writer.run(batches).await;
-        // The preparer ends by itself when the writer's end of the channel is gone.
-        preparing.abort();
-        let _ = preparing.await;
-        counted.end();
-        written
+        let rewriter = prepare::Preparer::new(shared.clone(), rows(), spares);
+        let writer = write::BatchWriter::new(shared, rewriter, self.batches.clone());
+        let mut preparing = JoinSet::new();
+        preparing.spawn(prepare::run(self, preparer, ready));
+        writer.run(batches).await?;
+        // No more batches come. If that is because it panicked, what it held is not written.
+        match preparing.join_next().await {
+            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            _ => Ok(()),
+        }
     }
 }
 
-/// Offsets of consecutive deliveries of one partition, which is how most batches come.
+/// Consecutive deliveries of one partition in ascending order, which is how most batches come.
 fn runs(deliveries: &[Delivery]) -> impl Iterator<Item = &[Delivery]> {
-    deliveries.chunk_by(|a, b| a.epoch == b.epoch && a.message.source == b.message.source)
+    // An epoch is of one partition.
+    deliveries.chunk_by(|a, b| a.epoch == b.epoch && a.message.offset < b.message.offset)
 }
 
 /// How long an outage lasts before partitions are paused for it.

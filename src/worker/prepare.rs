@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::mpsc;
 
-use super::{Batch, Delivery, Fault, Part, Shared, Store, Worker, runs};
+use super::{Batch, Delivery, Fault, Part, Shared, Store, Worker};
 use crate::block::Block;
 use crate::mapping::RowSource;
 
@@ -109,16 +109,7 @@ pub(super) async fn run<S: Store, R: RowSource>(
         let Some(mut deliveries) = worker.queue.take_batch().await else { return };
         // Counted before it is asked whose they are: a revocation that comes in between waits for this batch.
         worker.batches.take();
-        let strangers: Vec<bool> = runs(&deliveries)
-            .flat_map(|run| {
-                let ours = preparer.shared.is_ours(&run[0].message.source, run[0].epoch);
-                std::iter::repeat_n(!ours, run.len())
-            })
-            .collect();
-        if strangers.contains(&true) {
-            let mut strangers = strangers.iter();
-            deliveries.retain(|_| !strangers.next().copied().unwrap_or(false));
-        }
+        preparer.shared.retain_ours(&mut deliveries);
         room.send(preparer.prepare(deliveries));
         // Decoding is work; give the others their turn.
         tokio::task::yield_now().await;

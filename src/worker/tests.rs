@@ -1,121 +1,14 @@
 //! A worker on a store that does as it is told.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::fake::{FakeStore, Lines, refused, schema};
 use super::*;
 use crate::ack::Resolution;
 use crate::dead_letter::{self, DeadLetterTo};
-use crate::mapping::MessageFault;
 use crate::queue::QueueSettings;
-use crate::row::{Precision, Value};
-use crate::tdengine::error::Code;
-use crate::tdengine::schema::{DataType, Field};
-
-/// What a write is answered with.
-type Answer = Box<dyn FnMut(&[(String, i64)]) -> Result<(), TdengineError> + Send>;
-
-/// Keeps rows by table and timestamp; each write is first put to `answer`.
-#[derive(Clone)]
-struct FakeStore(Arc<Mutex<Fake>>);
-
-struct Fake {
-    schema: SuperTable,
-    answer: Answer,
-    rows: BTreeMap<(String, i64), i32>,
-    writes: usize,
-    reconnects: usize,
-}
-
-fn schema(columns: usize) -> SuperTable {
-    let numbers = (1..columns).map(|column| Field::new(format!("v{column}"), DataType::Int));
-    SuperTable {
-        database: "power".into(),
-        name: "meters".into(),
-        precision: Precision::Milli,
-        columns: std::iter::once(Field::new("ts", DataType::Timestamp)).chain(numbers).collect(),
-        composite_key: false,
-        tags: vec![Field::new("site", DataType::Int)],
-    }
-}
-
-fn refused(code: i64) -> TdengineError {
-    TdengineError::Server { code: Code::new(code), message: "as told".into(), action: "write".into() }
-}
-
-impl FakeStore {
-    fn new(answer: impl FnMut(&[(String, i64)]) -> Result<(), TdengineError> + Send + 'static) -> Self {
-        let fake =
-            Fake { schema: schema(2), answer: Box::new(answer), rows: BTreeMap::new(), writes: 0, reconnects: 0 };
-        Self(Arc::new(Mutex::new(fake)))
-    }
-
-    fn fake(&self) -> std::sync::MutexGuard<'_, Fake> {
-        self.0.lock().unwrap()
-    }
-}
-
-impl Store for FakeStore {
-    type Writer = FakeStore;
-
-    fn writer(&self) -> FakeStore {
-        self.clone()
-    }
-
-    fn encode(&self, block: &Block, rows: &[u32], _: &mut Vec<Vec<u8>>, parts: &mut Vec<Part>) -> Vec<(u32, String)> {
-        let cells = |row: u32| {
-            let ts = i64::from_le_bytes(block.columns()[0].bytes(row as usize).try_into().unwrap());
-            let value = i32::from_le_bytes(block.columns()[1].bytes(row as usize).try_into().unwrap());
-            (block.table_name(block.table_of(row)).to_owned(), ts, value)
-        };
-        // What SQL cannot say, say.
-        let (unwritable, writable): (Vec<u32>, Vec<u32>) = rows.iter().partition(|&&row| cells(row).2 == -999);
-        if !writable.is_empty() {
-            let payload = serde_json::to_vec(&writable.iter().map(|&row| cells(row)).collect::<Vec<_>>()).unwrap();
-            parts.push(Part { rows: writable, payload });
-        }
-        unwritable.into_iter().map(|row| (row, "cannot be encoded".to_owned())).collect()
-    }
-}
-
-impl Writer for FakeStore {
-    async fn read_schema(&mut self) -> Result<SuperTable, TdengineError> {
-        Ok(self.fake().schema.clone())
-    }
-
-    async fn write(&mut self, schema: &Arc<SuperTable>, payload: &mut Vec<u8>) -> Result<(), TdengineError> {
-        let rows: Vec<(String, i64, i32)> = serde_json::from_slice(payload).unwrap();
-        let mut fake = self.fake();
-        fake.writes += 1;
-        if **schema != fake.schema {
-            return Err(refused(0x061B));
-        }
-        let keys: Vec<_> = rows.iter().map(|(table, ts, _)| (table.clone(), *ts)).collect();
-        (fake.answer)(&keys)?;
-        fake.rows.extend(rows.into_iter().map(|(table, ts, value)| ((table, ts), value)));
-        Ok(())
-    }
-
-    fn reconnect(&mut self) {
-        self.fake().reconnects += 1;
-    }
-}
-
-/// Payloads are `TABLE TS VALUE`.
-struct Lines;
-
-impl RowSource for Lines {
-    fn append(&mut self, message: &Message, origin: u32, block: &mut Block) -> Result<(), MessageFault> {
-        let payload = message.payload.as_deref().ok_or(MessageFault::Tombstone)?;
-        let text = std::str::from_utf8(payload).unwrap();
-        let [table, ts, value] = text.split(' ').collect::<Vec<_>>().try_into().unwrap();
-        let mut row = block.row(table, origin)?;
-        row.set(0, &Value::Int(ts.parse().unwrap()))?;
-        row.set(1, &Value::Int(value.parse().unwrap()))?;
-        Ok(row.finish()?)
-    }
-}
 
 struct Run {
     shared: Arc<Shared<FakeStore>>,
@@ -274,9 +167,27 @@ async fn messages_of_an_older_assignment_are_not_written() {
     let run = run(&store, DeadLetterTo::None, lines(3)).await;
     let old = run.shared.progress().acks.assign(run.source.clone());
     let current = run.shared.progress().acks.assign(run.source.clone());
-    assert!(!run.shared.is_ours(&run.source, old) && run.shared.is_ours(&run.source, current));
-    run.shared.progress().leaving.insert(run.source.clone());
-    assert!(!run.shared.is_ours(&run.source, current));
+    let message = |offset| Message {
+        source: run.source.clone(),
+        offset,
+        timestamp_ms: None,
+        key: None,
+        payload: None,
+        headers: Vec::new(),
+    };
+    let deliveries = || {
+        let of = |offset, epoch| Delivery { message: message(offset), epoch };
+        vec![of(1, old), of(1, current), of(2, current), of(2, old)]
+    };
+    let left = |retain: fn(&Shared<FakeStore>, &mut Vec<Delivery>)| {
+        let mut left = deliveries();
+        retain(&run.shared, &mut left);
+        left.iter().map(|delivery| delivery.message.offset).collect::<Vec<_>>()
+    };
+    assert!(!run.shared.holds(&deliveries()) && run.shared.holds(&deliveries()[1..3]));
+    assert_eq!((left(Shared::retain_ours), left(Shared::retain_held)), (vec![1, 2], vec![1, 2]));
+    run.shared.progress().leaving.insert(current);
+    assert_eq!((left(Shared::retain_ours), left(Shared::retain_held)), (vec![], vec![1, 2]));
     run.shared.progress().acks.resolve(&run.source, old, [0..=9], Resolution::Written);
     assert_eq!(run.committable(), vec![], "nor is what they resolve counted");
 }

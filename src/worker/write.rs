@@ -27,8 +27,8 @@ pub(super) struct BatchWriter<S: Store, R> {
 /// How a batch, or a part of it, ended.
 enum Ended {
     Written,
-    /// The super table has changed: the whole batch is to be made anew.
-    SchemaChanged,
+    /// The super table has changed, or a partition was let go: the whole batch is to be made anew.
+    Outdated,
 }
 
 impl<S: Store, R: RowSource> BatchWriter<S, R> {
@@ -40,6 +40,8 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
     pub(super) async fn run(mut self, mut ready: mpsc::Receiver<Batch>) -> Result<(), WorkerError> {
         while let Some(batch) = ready.recv().await {
             let batch = self.write_batch(batch).await?;
+            // Whatever it said of the rows, the server has answered.
+            self.outage.over();
             self.resolve(&batch).await?;
             self.batches.finish();
             self.preparer.recycle(batch);
@@ -56,9 +58,10 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
             parts.reverse();
             match self.write_parts(&mut batch, parts, &mut tries).await? {
                 Ended::Written => return Ok(batch),
-                Ended::SchemaChanged => {
+                Ended::Outdated => {
                     // What was written of it already is written again, which changes nothing.
-                    let deliveries = std::mem::take(&mut batch.deliveries);
+                    let mut deliveries = std::mem::take(&mut batch.deliveries);
+                    self.shared.retain_held(&mut deliveries);
                     batch = self.preparer.prepare(deliveries);
                 }
             }
@@ -75,6 +78,10 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
         while let Some(mut part) = parts.pop() {
             let schema = batch.block.schema().clone();
             let rows = part.rows.len();
+            // A partition let go unwritten has a new owner, whose later values this must not overwrite.
+            if !self.shared.holds(&batch.deliveries) {
+                return Ok(Ended::Outdated);
+            }
             let error = match self.writer.write(&schema, &mut part.payload).await {
                 Ok(()) => {
                     self.outage.over();
@@ -105,10 +112,12 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
                 }
                 Action::ReadSchema => {
                     if self.read_schema(&schema, &mut pauses).await? {
-                        return Ok(Ended::SchemaChanged);
+                        return Ok(Ended::Outdated);
                     }
+                    // Not so: somewhere in the cluster an older definition is still in use.
                     Stats::add(&self.shared.stats.retries, 1);
                     parts.push(part);
+                    tokio::time::sleep(pauses.next()).await;
                     continue;
                 }
                 Action::Split | Action::Shrink => {

@@ -12,6 +12,7 @@ mod documents;
 mod embedded;
 mod failures;
 mod faulty_messages;
+mod kill;
 mod settings;
 mod stop;
 mod topics;

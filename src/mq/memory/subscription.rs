@@ -11,7 +11,7 @@ use crate::message::{Offset, TopicPartition};
 use crate::mq::{Control, Subscription};
 
 /// A release comes over a plain channel that wakes nobody: while one is awaited, it is looked for so often.
-const RELEASE_CHECK: Duration = Duration::from_millis(1);
+const RELEASE_CHECK: Duration = Duration::from_millis(10);
 
 /// A subscription to a [`MemoryQueue`]. Dropping it leaves the group at once, and commits nothing.
 pub struct MemorySubscription {

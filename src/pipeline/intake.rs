@@ -1,0 +1,284 @@
+//! What comes of each event: messages dealt to the workers, partitions taken over and let go.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout_at};
+
+use super::PipelineSettings;
+use crate::ack::Epoch;
+use crate::message::{Message, Offset, TopicPartition};
+use crate::mq::{Control, Event, MqError, Revocation};
+use crate::worker::{Delivery, Shared, Store, Worker};
+
+type Offsets = Vec<(TopicPartition, Offset)>;
+
+/// A worker, seen from the intake.
+struct Lane {
+    worker: Worker,
+    /// What found no room in the worker's queue; its partitions are held meanwhile.
+    waiting: VecDeque<Delivery>,
+    held: bool,
+}
+
+/// Where a partition of ours goes.
+#[derive(Clone, Copy)]
+struct Owned {
+    epoch: Epoch,
+    lane: usize,
+    /// The offset after the last message that was read.
+    position: Offset,
+    at_end: bool,
+}
+
+/// Takes events in, and deals messages to the workers.
+pub(super) struct Intake<S: Store, C> {
+    pub(super) control: C,
+    shared: Arc<Shared<S>>,
+    lanes: Vec<Lane>,
+    owned: HashMap<TopicPartition, Owned>,
+    /// When partitions were last given to us or taken away; `None`: the group has not answered yet.
+    settled_since: Option<Instant>,
+    /// Held while offsets are committed, so that no older ones arrive after those of a release.
+    committing: Arc<Mutex<()>>,
+    ends: HashMap<TopicPartition, Offset>,
+    drain_timeout: Duration,
+    paused: bool,
+}
+
+/// A member that owns nothing for so long will get nothing.
+const NOTHING_FOR_US: Duration = Duration::from_secs(5);
+
+impl<S: Store, C: Control> Intake<S, C> {
+    pub(super) fn new(settings: &PipelineSettings, shared: Arc<Shared<S>>, control: C, workers: Vec<Worker>) -> Self {
+        let lane = |worker| Lane { worker, waiting: VecDeque::new(), held: false };
+        Self {
+            control,
+            shared,
+            lanes: workers.into_iter().map(lane).collect(),
+            owned: HashMap::new(),
+            settled_since: None,
+            committing: Arc::default(),
+            ends: settings.until_end.clone().unwrap_or_default(),
+            drain_timeout: settings.drain_timeout,
+            paused: false,
+        }
+    }
+
+    pub(super) fn take(&mut self, event: Event, ending: bool) {
+        match event {
+            Event::Messages(_) if ending => {} // not resolved, so they are read again
+            Event::Messages(messages) => self.deal(messages),
+            Event::Assigned(partitions) => self.assigned(partitions),
+            Event::Revoked(revocation) => self.revoked(revocation),
+            Event::End(source, _) => {
+                if let Some(owned) = self.owned.get_mut(&source) {
+                    owned.at_end = true;
+                }
+            }
+            Event::Error(_) => {} // told apart by the caller
+        }
+        // What waited may be gone: put in just now, or revoked.
+        self.unhold();
+    }
+
+    fn assigned(&mut self, partitions: Vec<TopicPartition>) {
+        if !partitions.is_empty() {
+            tracing::info!(partitions = %names(&partitions), "partitions assigned");
+        }
+        self.settled_since = Some(Instant::now());
+        if self.paused {
+            self.control.pause(&partitions);
+        }
+        for source in partitions {
+            let epoch = self.shared.progress().acks.assign(source.clone());
+            let load = |lane: usize| self.owned.values().filter(|owned| owned.lane == lane).count();
+            let lane = (0..self.lanes.len()).min_by_key(|&lane| load(lane)).unwrap_or(0);
+            if self.lanes[lane].held {
+                self.control.hold(std::slice::from_ref(&source));
+            }
+            self.owned.insert(source, Owned { epoch, lane, position: 0, at_end: false });
+        }
+    }
+
+    /// Nothing new of the partitions is begun; when what is in flight is answered, they are let go.
+    fn revoked(&mut self, revocation: Revocation) {
+        tracing::info!(partitions = %names(&revocation.partitions), lost = revocation.lost, "partitions revoked");
+        self.settled_since = Some(Instant::now());
+        let epoch = |source: &TopicPartition| Some((source.clone(), self.owned.remove(source)?.epoch));
+        let leaving: Vec<(TopicPartition, Epoch)> = revocation.partitions.iter().filter_map(epoch).collect();
+        self.shared.progress().leaving.extend(leaving.iter().map(|(_, epoch)| *epoch));
+        for lane in &mut self.lanes {
+            lane.waiting.retain(|delivery| leaving.iter().all(|(_, epoch)| *epoch != delivery.epoch));
+        }
+        let batches: Vec<_> = self.lanes.iter().map(|lane| lane.worker.batches.clone()).collect();
+        let (shared, committing) = (self.shared.clone(), self.committing.clone());
+        let deadline = Instant::now() + self.drain_timeout.mul_f32(0.9);
+        // Its owner is the revocation: the task ends when that is released, or with its deadline.
+        tokio::spawn(async move {
+            for batches in batches {
+                if timeout_at(deadline, batches.settled()).await.is_err() {
+                    tracing::warn!(
+                        "revoked partitions are let go with writes unanswered; their rows are written again"
+                    );
+                    break;
+                }
+            }
+            let committing = timeout_at(deadline, committing.lock()).await;
+            let offsets = {
+                let mut progress = shared.progress();
+                let finals = leaving.into_iter().filter_map(|(source, epoch)| {
+                    progress.leaving.remove(&epoch);
+                    // The partition may be ours again by now.
+                    let is_over = progress.acks.epoch(&source) != Some(epoch);
+                    let offset = if is_over { None } else { progress.acks.revoke(&source) };
+                    Some((source, offset?))
+                });
+                finals.collect::<Vec<_>>()
+            };
+            drop(committing);
+            if !revocation.lost {
+                offsets.iter().for_each(|(source, offset)| shared.stats.committed(source, *offset));
+            }
+            revocation.release(offsets);
+        });
+    }
+
+    fn deal(&mut self, messages: Vec<Message>) {
+        let mut messages = messages.into_iter().peekable();
+        while let Some(first) = messages.next() {
+            let source = first.source.clone();
+            let mut run = vec![first];
+            while let Some(next) = messages.next_if(|next| next.source == source) {
+                run.push(next);
+            }
+            let Some(owned) = self.owned.get_mut(&source) else { continue };
+            let (first, last) = (run[0].offset, run[run.len() - 1].offset);
+            {
+                let mut progress = self.shared.progress();
+                let offsets = crate::ack::runs(run.iter().map(|message| message.offset));
+                if !progress.acks.deliver(&source, owned.epoch, offsets, Instant::now()) {
+                    continue;
+                }
+                self.shared.stats.redelivered.store(progress.acks.counts().redelivered, Ordering::Relaxed);
+            }
+            self.shared.stats.read(&source, first, last, run.len() as u64);
+            owned.position = last + 1;
+            let (epoch, lane) = (owned.epoch, &mut self.lanes[owned.lane]);
+            lane.waiting.extend(run.into_iter().map(|message| Delivery { message, epoch }));
+            lane.worker.queue.try_put_many(&mut lane.waiting);
+            if !lane.waiting.is_empty() && !lane.held {
+                lane.held = true;
+                let held = self.of_lane(self.owned[&source].lane);
+                self.control.hold(&held);
+            }
+        }
+    }
+
+    fn of_lane(&self, lane: usize) -> Vec<TopicPartition> {
+        self.owned.iter().filter(|(_, owned)| owned.lane == lane).map(|(source, _)| source.clone()).collect()
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        self.lanes.iter().any(|lane| !lane.waiting.is_empty())
+    }
+
+    /// Ends when one of the lanes has put all that waited into its queue. Cancel-safe: the rest stays here.
+    pub(super) async fn refill(&mut self) {
+        let waiting = self.lanes.iter_mut().filter(|lane| !lane.waiting.is_empty());
+        let mut puts: FuturesUnordered<_> =
+            waiting.map(|lane| async { lane.worker.queue.put_many(&mut lane.waiting).await }).collect();
+        // A closed queue takes nothing more; then all of this is over.
+        let _ = puts.next().await;
+    }
+
+    pub(super) fn unhold(&mut self) {
+        for lane in 0..self.lanes.len() {
+            if self.lanes[lane].held && self.lanes[lane].waiting.is_empty() {
+                self.lanes[lane].held = false;
+                self.control.unhold(&self.of_lane(lane));
+            }
+        }
+    }
+
+    pub(super) fn pause(&mut self, pause: bool) {
+        if self.paused == pause {
+            return;
+        }
+        self.paused = pause;
+        let all: Vec<_> = self.owned.keys().cloned().collect();
+        if pause {
+            tracing::warn!("TDengine takes nothing; all partitions are paused until it does, nothing is lost");
+            self.control.pause(&all);
+        } else {
+            tracing::info!("TDengine is back; all partitions go on");
+            self.control.resume(&all);
+        }
+    }
+
+    /// Nothing more is taken in; what the queues hold is still written.
+    pub(super) fn close(&mut self) {
+        for lane in &mut self.lanes {
+            lane.waiting.clear();
+            lane.worker.queue.pause();
+            lane.worker.queue.close();
+        }
+    }
+
+    /// Commits what is resolved, if anything is.
+    pub(super) fn commit(&self) -> Option<impl Future<Output = (Offsets, Result<(), MqError>)> + use<S, C>> {
+        if self.shared.progress().acks.committable().is_empty() {
+            return None;
+        }
+        let (control, shared, committing) = (self.control.clone(), self.shared.clone(), self.committing.clone());
+        Some(async move {
+            let _committing = committing.lock().await;
+            let offsets = shared.progress().acks.committable();
+            let outcome = control.commit(offsets.clone()).await;
+            (offsets, outcome)
+        })
+    }
+
+    /// Whether the commit went through.
+    pub(super) fn committed(&self, offsets: Offsets, outcome: Result<(), MqError>) -> bool {
+        if let Err(error) = outcome {
+            tracing::warn!(%error, "commit failed; it is tried again, nothing is lost");
+            return false;
+        }
+        let mut progress = self.shared.progress();
+        for (source, offset) in offsets {
+            progress.acks.committed(&source, offset);
+            self.shared.stats.committed(&source, offset);
+        }
+        true
+    }
+
+    pub(super) fn is_at_end(&self) -> bool {
+        let done = |(source, owned): (&TopicPartition, &Owned)| {
+            owned.at_end || self.ends.get(source).is_some_and(|end| owned.position >= *end)
+        };
+        match self.settled_since {
+            None => false,
+            Some(since) if self.owned.is_empty() => since.elapsed() >= NOTHING_FOR_US,
+            // What waits for room in a queue is read, and not yet taken in.
+            Some(_) => !self.is_waiting() && self.owned.iter().all(done),
+        }
+    }
+}
+
+/// `TOPIC [0 1 2] OTHER [0]`
+fn names(partitions: &[TopicPartition]) -> String {
+    let mut topics: std::collections::BTreeMap<&str, Vec<i32>> = std::collections::BTreeMap::new();
+    for source in partitions {
+        topics.entry(&source.topic).or_default().push(source.partition);
+    }
+    let name = |(topic, mut numbers): (&str, Vec<i32>)| {
+        numbers.sort_unstable();
+        format!("{topic} [{}]", numbers.iter().map(i32::to_string).collect::<Vec<_>>().join(" "))
+    };
+    topics.into_iter().map(name).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,262 @@
+//! The whole way of a consumer: a subscription, the workers behind it, and what is committed when.
+//!
+//! | event | what happens |
+//! |---|---|
+//! | messages | to the queue of the worker that owns their partition; what finds no room waits here, and its worker's partitions are held until there is |
+//! | partitions assigned | each to the worker that has the fewest |
+//! | partitions revoked | nothing new of them is begun, what is in flight is awaited, their offsets are committed, they are let go |
+//! | TDengine is away for seconds | all partitions are paused until it is back |
+//! | a tick | what is resolved is committed |
+//! | shutdown, the end, a fault | queues take nothing more, what they hold is written, offsets are committed, the group is left |
+
+mod intake;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use self::intake::Intake;
+use crate::dead_letter::{DeadLetterTo, DeadLetters};
+use crate::mapping::RowSource;
+use crate::message::{Offset, TopicPartition};
+use crate::mq::{Control, Event, MqError, Subscription};
+use crate::queue::{BatchQueue, QueueSettings};
+use crate::stats::{Snapshot, Stats};
+use crate::tdengine::schema::SuperTable;
+use crate::worker::{Progress, Shared, Store, Worker, WorkerError};
+
+/// How a pipeline works.
+#[derive(Clone, Debug)]
+pub struct PipelineSettings {
+    /// Workers, each with a queue and a writer of its own.
+    pub workers: usize,
+    /// The queue of each worker.
+    pub queue: QueueSettings,
+    /// Where messages go that cannot be written.
+    pub dead_letter: DeadLetterTo,
+    /// A name for this process's dead letters that no other uses.
+    pub instance: String,
+    /// How often resolved offsets are committed.
+    pub commit_interval: Duration,
+    /// How long a shutdown, or a revocation, waits for what is in flight.
+    pub drain_timeout: Duration,
+    /// Stop when each of our partitions is read up to its end here; one that is not listed, up to its end then.
+    pub until_end: Option<HashMap<TopicPartition, Offset>>,
+    /// Milliseconds since 1970-01-01T00:00:00Z, for the times that dead letters carry.
+    pub now_ms: fn() -> i64,
+}
+
+/// Why a pipeline failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PipelineError {
+    /// Writing, or setting aside, failed for good.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// The message queue refuses for good.
+    #[error(transparent)]
+    Mq(#[from] MqError),
+    /// What was read could not all be written and committed in time.
+    #[error("stopped after {after:?} with messages not committed: {}; they will be read again", list(.uncommitted))]
+    Undrained {
+        /// How long was waited.
+        after: Duration,
+        /// Per partition: the next offset to read, and how many messages from there on were read.
+        uncommitted: Vec<(TopicPartition, Offset, u64)>,
+    },
+    /// Stopped at once, by a second signal.
+    #[error("stopped at once; not committed: {}; these will be read again", list(.uncommitted))]
+    Aborted {
+        /// As for [`Self::Undrained`].
+        uncommitted: Vec<(TopicPartition, Offset, u64)>,
+    },
+    /// A worker ended in a way it never should.
+    #[error("a worker broke down: {0}; this is a fault of the program, please report it")]
+    Panicked(String),
+}
+
+fn list(uncommitted: &[(TopicPartition, Offset, u64)]) -> String {
+    match uncommitted {
+        [] => "nothing".to_owned(),
+        some => {
+            let one = |(source, offset, count): &(TopicPartition, Offset, u64)| {
+                format!("{source} {count} from offset {offset}")
+            };
+            some.iter().map(one).collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+/// Ways to end a running pipeline.
+pub struct Stop<G, A> {
+    /// Ends it in order: all that was taken in is written and committed.
+    pub graceful: G,
+    /// Ends it at once.
+    pub abort: A,
+}
+
+/// What a running pipeline shows.
+#[derive(Clone)]
+pub struct Watch(Arc<dyn Fn() -> Snapshot + Send + Sync>);
+
+impl Watch {
+    /// The counters now.
+    pub fn snapshot(&self) -> Snapshot {
+        (self.0)()
+    }
+
+    /// Several pipelines as one: their counters added up.
+    pub fn all(watches: Vec<Watch>) -> Self {
+        Self(Arc::new(move || watches.iter().map(Watch::snapshot).fold(Snapshot::default(), Snapshot::plus)))
+    }
+}
+
+/// A consumer put together and not yet running.
+pub struct Pipeline<S: Store, Q: Subscription> {
+    settings: PipelineSettings,
+    shared: Arc<Shared<S>>,
+    subscription: Q,
+}
+
+impl<S: Store, Q: Subscription> Pipeline<S, Q> {
+    /// From `subscription` into `schema`'s child tables in `store`.
+    pub fn new(settings: PipelineSettings, subscription: Q, store: S, schema: SuperTable) -> Self {
+        let dead_letters = DeadLetters::new(settings.dead_letter.clone(), &settings.instance);
+        let shared = Shared {
+            store,
+            schema: watch::Sender::new(Arc::new(schema)),
+            progress: Mutex::new(Progress::default()),
+            stats: Stats::default(),
+            dead_letters: tokio::sync::Mutex::new(dead_letters),
+            outage: watch::Sender::new(0),
+            now_ms: settings.now_ms,
+        };
+        Self { settings, shared: Arc::new(shared), subscription }
+    }
+
+    /// A handle that reads the counters.
+    pub fn watch(&self) -> Watch {
+        let shared = self.shared.clone();
+        Watch(Arc::new(move || shared.stats.snapshot()))
+    }
+
+    /// Runs until one of `stop`'s futures is ready, the end is reached, or something fails for good. `rows` makes what
+    /// decodes messages, twice a worker.
+    ///
+    /// # Errors
+    /// See [`PipelineError`]. What was resolved until then is committed, but for [`PipelineError::Aborted`].
+    ///
+    /// Dropped, it writes and commits nothing more; its partitions are let go as they are.
+    pub async fn run<R: RowSource>(
+        self,
+        rows: impl Fn() -> R + Clone + Send + 'static,
+        stop: Stop<impl Future<Output = ()>, impl Future<Output = ()>>,
+    ) -> Result<Snapshot, PipelineError> {
+        let Self { settings, shared, mut subscription } = self;
+        let workers: Vec<Worker> = (0..settings.workers.max(1))
+            .map(|_| BatchQueue::new(settings.queue.clone()).map(Worker::new))
+            .collect::<Result<_, _>>()
+            .map_err(|error| MqError::Settings(error.to_string()))?;
+        // Dropped with this future, so that nothing is written that nobody waits for.
+        let mut running = JoinSet::new();
+        for worker in &workers {
+            running.spawn(worker.clone().run(shared.clone(), rows.clone()));
+        }
+        let mut intake = Intake::new(&settings, shared.clone(), subscription.control(), workers);
+        let mut outage = shared.outage.subscribe();
+        let mut ticks = tokio::time::interval(settings.commit_interval.max(Duration::from_millis(1)));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut graceful, mut abort) = (pin!(stop.graceful), pin!(stop.abort));
+        let mut committing = None;
+        // A commit that failed waits for the next tick.
+        let (mut commit_due, mut commit_failed) = (false, false);
+        // Set once the end has begun, by whatever cause.
+        let mut deadline: Option<Instant> = None;
+        let (mut failure, mut aborted, mut left) = (None, false, false);
+
+        loop {
+            let ending = deadline.is_some();
+            let mut cause = None;
+            tokio::select! {
+                biased;
+                () = &mut abort => {
+                    aborted = true;
+                    break;
+                }
+                () = expired(deadline) => break,
+                () = &mut graceful, if !ending => cause = Some(Ok(())),
+                Some(ended) = running.join_next() => {
+                    let ended = ended.map_err(|error| PipelineError::Panicked(error.to_string()));
+                    cause = Some(ended.and_then(|ended| ended.map_err(PipelineError::from)));
+                }
+                (offsets, outcome) = present(&mut committing), if committing.is_some() => {
+                    committing = None;
+                    commit_failed = !intake.committed(offsets, outcome);
+                }
+                Ok(()) = outage.changed() => {
+                    let away = *outage.borrow_and_update() > 0;
+                    intake.pause(away);
+                }
+                () = intake.refill(), if !ending && intake.is_waiting() => intake.unhold(),
+                event = subscription.next() => match event {
+                    Some(Event::Error(error)) => match error {
+                        MqError::Denied { .. } | MqError::Settings(_) => cause = Some(Err(error.into())),
+                        other => tracing::warn!(error = %other, "the message queue has trouble; it is being retried"),
+                    },
+                    Some(event) => intake.take(event, ending),
+                    None => break,
+                },
+                _ = ticks.tick() => (commit_due, commit_failed) = (true, false),
+            }
+            if settings.until_end.is_some() && !ending && intake.is_at_end() {
+                cause.get_or_insert(Ok(()));
+            }
+            if let Some(cause) = cause {
+                failure = failure.or(cause.err());
+                if deadline.is_none() {
+                    deadline = Some(Instant::now() + settings.drain_timeout);
+                    intake.close();
+                }
+            }
+            if committing.is_none() && !commit_failed && (commit_due || running.is_empty()) {
+                committing = intake.commit().map(Box::pin);
+                commit_due = false;
+            }
+            // All is written and committed: the group can be left. The events of leaving end the loop.
+            if running.is_empty() && committing.is_none() && !commit_failed && !left {
+                left = true;
+                intake.control.unsubscribe();
+            }
+        }
+        let snapshot = shared.stats.snapshot();
+        let uncommitted = shared.progress().acks.uncommitted();
+        match failure {
+            _ if aborted => Err(PipelineError::Aborted { uncommitted }),
+            Some(error) => Err(error),
+            None if uncommitted.is_empty() => Ok(snapshot),
+            None => Err(PipelineError::Undrained { after: settings.drain_timeout, uncommitted }),
+        }
+    }
+}
+
+async fn expired(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn present<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}

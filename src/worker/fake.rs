@@ -1,0 +1,155 @@
+//! A store that does as it is told, for tests.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use super::{Part, Store, Writer};
+use crate::block::Block;
+use crate::mapping::{MessageFault, RowSource};
+use crate::message::Message;
+use crate::row::{Precision, Value};
+use crate::tdengine::error::{Code, TdengineError};
+use crate::tdengine::schema::{DataType, Field, SuperTable};
+
+/// Table and timestamp of a row.
+pub(crate) type Key = (String, i64);
+
+/// What becomes of a write.
+pub(crate) struct Answer {
+    /// How many of its rows are in the store at once, whatever is answered.
+    pub(crate) written: usize,
+    /// How long the answer takes.
+    pub(crate) after: Duration,
+    pub(crate) outcome: Result<(), TdengineError>,
+}
+
+impl From<Result<(), TdengineError>> for Answer {
+    fn from(outcome: Result<(), TdengineError>) -> Self {
+        Self { after: Duration::ZERO, written: if outcome.is_ok() { usize::MAX } else { 0 }, outcome }
+    }
+}
+
+type AnswerTo = Box<dyn FnMut(&[Key]) -> Answer + Send>;
+
+/// Keeps rows by table and timestamp; each write is first put to `answer`.
+#[derive(Clone)]
+pub(crate) struct FakeStore(Arc<Mutex<Fake>>);
+
+pub(crate) struct Fake {
+    pub(crate) schema: SuperTable,
+    answer: AnswerTo,
+    pub(crate) rows: BTreeMap<Key, i32>,
+    /// Every row that was ever written, in order.
+    pub(crate) history: Vec<(Key, i32)>,
+    pub(crate) writes: usize,
+    pub(crate) reconnects: usize,
+}
+
+/// A timestamp and so many columns, less one.
+pub(crate) fn schema(columns: usize) -> SuperTable {
+    let numbers = (1..columns).map(|column| Field::new(format!("v{column}"), DataType::Int));
+    SuperTable {
+        database: "power".into(),
+        name: "meters".into(),
+        precision: Precision::Milli,
+        columns: std::iter::once(Field::new("ts", DataType::Timestamp)).chain(numbers).collect(),
+        composite_key: false,
+        tags: vec![Field::new("site", DataType::Int)],
+    }
+}
+
+/// The server's answer with an error.
+pub(crate) fn refused(code: i64) -> TdengineError {
+    TdengineError::Server { code: Code::new(code), message: "as told".into(), action: "write".into() }
+}
+
+/// The server is away.
+pub(crate) fn gone() -> TdengineError {
+    TdengineError::Closed { address: "h:1".into(), reason: "gone".into() }
+}
+
+impl FakeStore {
+    pub(crate) fn new<A: Into<Answer>>(mut answer: impl FnMut(&[Key]) -> A + Send + 'static) -> Self {
+        let answer = Box::new(move |keys: &[Key]| answer(keys).into());
+        let (rows, history) = (BTreeMap::new(), Vec::new());
+        Self(Arc::new(Mutex::new(Fake { schema: schema(2), answer, rows, history, writes: 0, reconnects: 0 })))
+    }
+
+    pub(crate) fn fake(&self) -> MutexGuard<'_, Fake> {
+        self.0.lock().unwrap()
+    }
+
+    /// Answers otherwise from now on.
+    pub(crate) fn answer<A: Into<Answer>>(&self, mut answer: impl FnMut(&[Key]) -> A + Send + 'static) {
+        self.fake().answer = Box::new(move |keys: &[Key]| answer(keys).into());
+    }
+}
+
+impl Store for FakeStore {
+    type Writer = FakeStore;
+
+    fn writer(&self) -> FakeStore {
+        self.clone()
+    }
+
+    fn encode(&self, block: &Block, rows: &[u32], _: &mut Vec<Vec<u8>>, parts: &mut Vec<Part>) -> Vec<(u32, String)> {
+        let cells = |row: u32| {
+            let ts = i64::from_le_bytes(block.columns()[0].bytes(row as usize).try_into().unwrap());
+            let value = i32::from_le_bytes(block.columns()[1].bytes(row as usize).try_into().unwrap());
+            (block.table_name(block.table_of(row)).to_owned(), ts, value)
+        };
+        // What SQL cannot say, say.
+        let (unwritable, writable): (Vec<u32>, Vec<u32>) = rows.iter().partition(|&&row| cells(row).2 == -999);
+        if !writable.is_empty() {
+            let payload = serde_json::to_vec(&writable.iter().map(|&row| cells(row)).collect::<Vec<_>>()).unwrap();
+            parts.push(Part { rows: writable, payload });
+        }
+        unwritable.into_iter().map(|row| (row, "cannot be encoded".to_owned())).collect()
+    }
+}
+
+impl Writer for FakeStore {
+    async fn read_schema(&mut self) -> Result<SuperTable, TdengineError> {
+        Ok(self.fake().schema.clone())
+    }
+
+    async fn write(&mut self, schema: &Arc<SuperTable>, payload: &mut Vec<u8>) -> Result<(), TdengineError> {
+        let rows: Vec<(String, i64, i32)> = serde_json::from_slice(payload).unwrap();
+        let answer = {
+            let mut fake = self.fake();
+            let fake = &mut *fake;
+            fake.writes += 1;
+            if **schema != fake.schema {
+                return Err(refused(0x061B));
+            }
+            let keys: Vec<_> = rows.iter().map(|(table, ts, _)| (table.clone(), *ts)).collect();
+            let answer = (fake.answer)(&keys);
+            let landed = keys.into_iter().zip(rows.iter().map(|(.., value)| *value)).take(answer.written);
+            fake.history.extend(landed.clone());
+            fake.rows.extend(landed);
+            answer
+        };
+        tokio::time::sleep(answer.after).await;
+        answer.outcome
+    }
+
+    fn reconnect(&mut self) {
+        self.fake().reconnects += 1;
+    }
+}
+
+/// Payloads are `TABLE TS VALUE`.
+pub(crate) struct Lines;
+
+impl RowSource for Lines {
+    fn append(&mut self, message: &Message, origin: u32, block: &mut Block) -> Result<(), MessageFault> {
+        let payload = message.payload.as_deref().ok_or(MessageFault::Tombstone)?;
+        let text = std::str::from_utf8(payload).unwrap();
+        let [table, ts, value] = text.split(' ').collect::<Vec<_>>().try_into().unwrap();
+        let mut row = block.row(table, origin)?;
+        row.set(0, &Value::Int(ts.parse().unwrap()))?;
+        row.set(1, &Value::Int(value.parse().unwrap()))?;
+        Ok(row.finish()?)
+    }
+}
