@@ -8,6 +8,7 @@ mod common;
 mod console;
 mod delivery;
 mod demo;
+mod documents;
 mod embedded;
 mod failures;
 mod faulty_messages;
