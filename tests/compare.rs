@@ -1,5 +1,7 @@
 //! The comparison behind `demo` sees every kind of difference.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 use std::time::Duration;
 
 use kafka_taos::encode::sql::{MAX_STATEMENT_BYTES, to_taos_batch_insert_sql};

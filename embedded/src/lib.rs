@@ -3,5 +3,6 @@
 //! Both speak the real wire protocols over TCP, so that unmodified clients work against them, and both
 //! bind to loopback unless told otherwise. Neither is meant for production.
 
+mod fault_when;
 pub mod kafka;
 pub mod tdengine;

@@ -77,11 +77,11 @@ impl Consume {
         let settings = context.settings()?;
         let group = settings.group()?;
         let signals = Signals::watch()?;
+        let store = store(&settings)?;
         let ends = match self.until_end {
             true => Some(ends(&settings)?),
             false => None,
         };
-        let store = store(&settings)?;
         let schema = tokio::select! {
             schema = super_table(&store, self.until_end) => schema?,
             () = signals.first() => return Ok(Ended::Signal(signals.exit_code().unwrap_or(130))),
@@ -93,7 +93,12 @@ impl Consume {
         let watch = pipeline.watch();
         let began = Instant::now();
         let codec = settings.codec;
-        let stop = Stop { graceful: signals.first(), abort: signals.second() };
+        let first = signals.first();
+        let graceful = async {
+            first.await;
+            tracing::info!("a signal came: what was read is written and committed; a second one ends this at once");
+        };
+        let stop = Stop { graceful, abort: signals.second() };
         let ended = tokio::select! {
             ended = pipeline.run(move || DemoRows::new(codec), stop) => ended,
             () = lines(&watch, context.quiet) => return Err(Failure::failed("the line a second ended")),
@@ -164,6 +169,7 @@ pub(super) fn ends(settings: &Settings) -> Result<HashMap<TopicPartition, Offset
 }
 
 pub(super) fn store(settings: &Settings) -> Result<TaosStore, Failure> {
+    settings.write.check(&settings.tdengine).map_err(Failure::usage)?;
     let database = settings.tdengine.database.clone();
     let database =
         database.ok_or_else(|| Failure::usage("no database: put it in the URL, ws://USER@HOST:6041/DATABASE"))?;

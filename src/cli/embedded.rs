@@ -2,16 +2,18 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use clap::Args;
-use kafka_taos_embedded::kafka::{Broker, BrokerConfig};
-use kafka_taos_embedded::tdengine::{Endpoint, EndpointConfig};
+use kafka_taos_embedded::kafka::{self, Broker, BrokerConfig};
+use kafka_taos_embedded::tdengine::{self, Endpoint, EndpointConfig};
 
 use super::signals::Signals;
 use super::{Context, Ended, Failure};
 
 /// Run an embedded Kafka broker and an embedded TDengine, for development and tests, until a signal
 #[derive(Args, Debug)]
+#[command(after_help = FAULTS)]
 pub(super) struct Embedded {
     /// Port of the Kafka broker on 127.0.0.1; 0 takes a free one
     #[arg(long, default_value_t = 9092)]
@@ -22,6 +24,49 @@ pub(super) struct Embedded {
     /// Keep the data in this folder; without it, it is gone at the end
     #[arg(long)]
     data_dir: Option<PathBuf>,
+    /// Let a server fail on purpose: kafka:SPEC or tdengine:SPEC, see below; may be repeated
+    #[arg(long = "fault", value_name = "SPEC")]
+    faults: Vec<Fault>,
+}
+
+const FAULTS: &str = "\
+Faults (WHEN is nth=N, every=N or first=N, counted from the start; without it: each time):
+  kafka:REQUEST[:WHEN]:ACTION
+      REQUEST  one of the protocol's: produce, fetch, metadata, offset-commit, heartbeat, ..
+      ACTION   error=NAME (NOT_LEADER_OR_FOLLOWER, ..), delay=250ms, drop-before, drop-after
+  kafka:leader=TOPIC/PARTITION:ACTION
+      ACTION   not-leader, silent
+  tdengine:OPERATION[:WHEN]:ACTION
+      OPERATION  login, statement, prepare, bind, exec, any
+      ACTION     code=0xHHHH, refuse (a wrong password), disk-full, delay=2s, drop-before,
+                 drop-after, stall
+  The connection is lost in place of the operation (drop-before) or of its answer (drop-after).
+
+Examples:
+  kafka-taos embedded --fault tdengine:exec:nth=3:drop-after --fault tdengine:login:delay=2s
+  kafka-taos embedded --fault kafka:fetch:first=10:error=NOT_LEADER_OR_FOLLOWER";
+
+/// A fault of one of the two servers.
+#[derive(Clone, Debug)]
+enum Fault {
+    Kafka(kafka::Fault),
+    Tdengine(tdengine::Fault),
+}
+
+impl FromStr for Fault {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("kafka", fault)) => {
+                fault.parse().map(Self::Kafka).map_err(|error: kafka::FaultParseError| error.to_string())
+            }
+            Some(("tdengine", fault)) => {
+                fault.parse().map(Self::Tdengine).map_err(|error: tdengine::FaultParseError| error.to_string())
+            }
+            _ => Err("it names neither server; write kafka:SPEC or tdengine:SPEC".to_owned()),
+        }
+    }
 }
 
 impl Embedded {
@@ -29,6 +74,14 @@ impl Embedded {
         let signals = Signals::watch()?;
         let broker = start_broker(self.kafka_port, self.data_dir.as_deref()).await?;
         let endpoint = start_endpoint(self.tdengine_port, self.data_dir.as_deref()).await?;
+        for fault in self.faults {
+            match fault {
+                Fault::Kafka(fault) => broker.faults().add(fault),
+                Fault::Tdengine(fault) => {
+                    endpoint.faults().add(fault);
+                }
+            }
+        }
         println!("ready kafka={} tdengine={}", broker.address(), endpoint.address());
         if !context.quiet {
             eprintln!("two embedded servers, for development and tests only; end them with Ctrl-C");

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use kafka_taos::codec::{Format, partition_of};
+use kafka_taos::encode::escape::quote_identifier;
 use kafka_taos::message::Outgoing;
 use kafka_taos::mq::MqError;
 use kafka_taos::mq::kafka::{Admin, Producer};
 use kafka_taos::simulate::Simulator;
 use kafka_taos::stats::line;
-use kafka_taos::tdengine::schema::{Database, SuperTable};
+use kafka_taos::tdengine::schema::{DataType, Database, SuperTable};
 use kafka_taos::tdengine::{ConnectOptions, Connection, Dsn, RestClient, Sql, TdengineError, Transport};
 use serde::Serialize;
 
@@ -104,7 +105,7 @@ pub(super) async fn make_super_table(
     reset: bool,
 ) -> Result<SuperTable, Failure> {
     let server = Server::connect(&settings.tdengine, settings.timeout).await?;
-    let name = kafka_taos::encode::escape::quote_identifier(&simulator.database);
+    let name = quote_identifier(&simulator.database);
     server.sql(&format!("create database if not exists {name}")).await?;
     let precision = Database::read(&server, &simulator.database).await?.precision;
     let wanted = simulator.super_table(precision);
@@ -113,17 +114,36 @@ pub(super) async fn make_super_table(
     }
     server.sql(&wanted.create_statement()).await?;
     let there = SuperTable::read(&server, &simulator.database, &simulator.super_table).await?;
-    let fits =
-        |wanted: &kafka_taos::tdengine::schema::Field| there.columns.contains(wanted) || there.tags.contains(wanted);
-    if let Some(missing) = wanted.columns.iter().chain(&wanted.tags).find(|field| !fits(field)) {
-        return Err(Failure::failed(format!(
-            "{} is there already and has no {} {}: use another --stable, or drop it with --reset",
-            wanted.qualified_name(),
-            missing.name,
-            missing.data_type
-        )));
+    let kinds = [("column", &wanted.columns, &there.columns), ("tag", &wanted.tags, &there.tags)];
+    let mut widened = false;
+    for (kind, wanted_fields, known) in kinds {
+        for field in wanted_fields {
+            let known = known.iter().find(|known| known.name == field.name).map(|known| known.data_type);
+            match (known, field.data_type) {
+                (Some(known), wanted) if known == wanted => {}
+                (Some(DataType::Varchar(known)), DataType::Varchar(wanted)) if known >= wanted => {}
+                // A producer whose tables have longer names, or longer values.
+                (Some(DataType::Varchar(_)), longer @ DataType::Varchar(_)) => {
+                    let name = quote_identifier(&field.name);
+                    let alter = format!("alter stable {} modify {kind} {name} {longer}", wanted.qualified_name());
+                    server.sql(&alter).await?;
+                    widened = true;
+                }
+                _ => {
+                    return Err(Failure::failed(format!(
+                        "{} is there already and has no {kind} {} {}: use another --stable, or drop it with --reset",
+                        wanted.qualified_name(),
+                        field.name,
+                        field.data_type
+                    )));
+                }
+            }
+        }
     }
-    Ok(there)
+    match widened {
+        true => Ok(SuperTable::read(&server, &simulator.database, &simulator.super_table).await?),
+        false => Ok(there),
+    }
 }
 
 /// A producer at work on a thread of its own.

@@ -280,7 +280,10 @@ impl Layers<'_> {
         }
         let write_in_file = self.parsed("tdengine.write", in_tdengine.write)?;
         let write = self.pick("write", "write", write_in_file, WriteMode::Stmt2);
-        write.check(&tdengine).map_err(Failure::usage)?;
+        // What nobody chose is checked by the commands that write.
+        if self.shown.last().is_some_and(|write| write.from != "default") {
+            write.check(&tdengine).map_err(Failure::usage)?;
+        }
         let stable = self.pick_optional("stable", "stable", in_tdengine.stable);
 
         let workers = self.pick("workers", "workers", workers, 4);
@@ -396,7 +399,9 @@ impl Layers<'_> {
         show: fn(&T) -> String,
     ) -> Vec<T> {
         let given = self.matches.try_get_many::<T>(id).ok().flatten().map(|many| many.cloned().collect::<Vec<_>>());
-        let (value, from) = match (given.zip(self.origin(id)), file) {
+        // Asked only of what was given: clap panics about arguments that the command does not have.
+        let given = given.and_then(|values| Some((values, self.origin(id)?)));
+        let (value, from) = match (given, file) {
             (Some((values, from)), _) => (values, from),
             (None, Some(values)) if !values.is_empty() => (values, format!("file {}", self.path.display())),
             (None, _) => (default, "default".to_owned()),

@@ -149,11 +149,11 @@ impl Code {
                 "user or password is empty or too long: set them in the URL, TDENGINE_USER, TDENGINE_PASSWORD"
             }
             0x0388 | 0x0380 => {
-                "create the database, let `create = \"database,stable\"` make it, or correct its name in the URL; a table name with a dot gives this too"
+                "create the database, or correct its name in the URL; a table name with a dot gives this too"
             }
             0x2616 => "name the database in the URL: ws://HOST:6041/DATABASE",
             0x0303 | 0x2644 => "grant the user the missing right",
-            0x0362 | 0x2603 => "create the table, or let `create = \"database,stable\"` make it",
+            0x0362 | 0x2603 => "create the table, or correct its name",
             0x060B => {
                 "the timestamp is older than the database keeps (KEEP), or its unit is not the database's precision"
             }
@@ -248,15 +248,13 @@ pub enum TdengineError {
         version: String,
     },
     /// The database that a super table should be in does not exist.
-    #[error(
-        "database {database:?} does not exist: create it, let `create = \"database,stable\"` make it, or correct its name in the URL"
-    )]
+    #[error("database {database:?} does not exist: create it (`produce` does), or correct its name in the URL")]
     NoDatabase {
         /// The database.
         database: String,
     },
     /// The super table does not exist, its database does.
-    #[error("super table {name} does not exist: create it, or let `create = \"database,stable\"` make it")]
+    #[error("super table {name} does not exist: create it (`produce` does), or correct its name, --stable")]
     NoSuperTable {
         /// Its qualified name.
         name: String,

@@ -186,7 +186,7 @@ impl Batches {
         self.done.send_modify(|done| *done = done.saturating_add(1));
     }
 
-    /// Nothing more is done: who waits for a batch waits no longer.
+    /// The worker has ended: nobody is working on what it took any more.
     fn end(&self) {
         self.done.send_replace(u64::MAX);
     }
@@ -246,9 +246,10 @@ impl Worker {
     ) -> Result<(), WorkerError> {
         let (ready, batches) = mpsc::channel(1);
         let _end = EndOfBatches(self.batches.clone());
-        let preparer = prepare::Preparer::new(shared.clone(), rows());
-        let writer =
-            write::BatchWriter::new(shared.clone(), prepare::Preparer::new(shared, rows()), self.batches.clone());
+        let spares = Arc::default();
+        let preparer = prepare::Preparer::new(shared.clone(), rows(), Arc::clone(&spares));
+        let rewriter = prepare::Preparer::new(shared.clone(), rows(), spares);
+        let writer = write::BatchWriter::new(shared, rewriter, self.batches.clone());
         let mut preparing = JoinSet::new();
         preparing.spawn(prepare::run(self, preparer, ready));
         writer.run(batches).await?;

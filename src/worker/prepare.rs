@@ -1,6 +1,6 @@
 //! The first half of a worker: messages to rows, rows to what one write takes.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::mpsc;
 
@@ -12,20 +12,43 @@ use crate::mapping::RowSource;
 pub(super) struct Preparer<S: Store, R> {
     shared: Arc<Shared<S>>,
     source: R,
-    /// A block that was written, for its buffers.
-    spare: Option<Block>,
+    spares: Arc<Mutex<Spares>>,
+}
+
+/// Buffers of batches that are done with: both halves of a worker share them.
+#[derive(Default)]
+pub(super) struct Spares {
+    blocks: Vec<Block>,
     payloads: Vec<Vec<u8>>,
 }
 
+impl Spares {
+    /// More are never in use at once.
+    const MOST: usize = 3;
+
+    fn take_back(&mut self, batch: Batch) {
+        if self.blocks.len() < Self::MOST {
+            self.blocks.push(batch.block);
+        }
+        let room = Self::MOST.saturating_sub(self.payloads.len());
+        self.payloads.extend(batch.parts.into_iter().map(|part| part.payload).take(room));
+    }
+}
+
 impl<S: Store, R: RowSource> Preparer<S, R> {
-    pub(super) fn new(shared: Arc<Shared<S>>, source: R) -> Self {
-        Self { shared, source, spare: None, payloads: Vec::new() }
+    pub(super) fn new(shared: Arc<Shared<S>>, source: R, spares: Arc<Mutex<Spares>>) -> Self {
+        Self { shared, source, spares }
+    }
+
+    fn spares(&self) -> MutexGuard<'_, Spares> {
+        self.spares.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Decodes `deliveries` and encodes their rows for the super table as it is known now.
     pub(super) fn prepare(&mut self, deliveries: Vec<Delivery>) -> Batch {
         let schema = self.shared.schema.borrow().clone();
-        let mut block = match self.spare.take() {
+        let spare = self.spares().blocks.pop();
+        let mut block = match spare {
             Some(spare) if Arc::ptr_eq(spare.schema(), &schema) => spare,
             _ => Block::new(schema),
         };
@@ -46,7 +69,10 @@ impl<S: Store, R: RowSource> Preparer<S, R> {
     /// What `rows` of the batch come to as writes, in order. Rows that cannot be encoded become faults.
     pub(super) fn encode(&mut self, batch: &mut Batch, rows: &[u32]) -> Vec<Part> {
         let mut parts = Vec::new();
-        for (row, reason) in self.shared.store.encode(&batch.block, rows, &mut self.payloads, &mut parts) {
+        let mut payloads = std::mem::take(&mut self.spares().payloads);
+        let unwritable = self.shared.store.encode(&batch.block, rows, &mut payloads, &mut parts);
+        self.spares().payloads.append(&mut payloads);
+        for (row, reason) in unwritable {
             let faults = faults_of(batch, row, &reason, None);
             batch.faults.extend(faults);
         }
@@ -55,8 +81,7 @@ impl<S: Store, R: RowSource> Preparer<S, R> {
 
     /// Takes back the buffers of a batch that is done with.
     pub(super) fn recycle(&mut self, batch: Batch) {
-        self.payloads.extend(batch.parts.into_iter().map(|part| part.payload).take(4 - self.payloads.len().min(4)));
-        self.spare = Some(batch.block);
+        self.spares().take_back(batch);
     }
 }
 

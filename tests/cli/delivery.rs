@@ -109,3 +109,13 @@ fn until_the_end_stops_there_and_goes_on_from_there() {
     assert_eq!(pair.consume("t", &["--group", "late", "--offset", "latest"])["consumed"], 0);
     pair.assert_stored(&simulator);
 }
+
+#[test]
+fn until_the_end_means_written_however_full_the_queues_are() {
+    let (pair, simulator) = (Pair::start(), simulator(20, 5, 500));
+    pair.create_topic("t", 4);
+    pair.produce("t", &simulator, &[]);
+    let narrow = ["--workers", "2", "--queue-max-size", "100", "--batch-max-size", "50", "--batch-min-size", "50"];
+    assert_eq!(pair.consume("t", &narrow)["rows_written"], simulator.total());
+    pair.assert_stored(&simulator);
+}

@@ -1,14 +1,18 @@
 //! Our binary, as a user runs it: whole processes on a pair of embedded servers.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 #[path = "../common/mod.rs"]
 mod common;
 
 mod console;
 mod delivery;
 mod demo;
+mod documents;
 mod embedded;
 mod failures;
 mod faulty_messages;
+mod kill;
 mod settings;
 mod stop;
 mod topics;

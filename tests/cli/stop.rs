@@ -38,7 +38,7 @@ fn a_second_signal_ends_a_consumer_whose_servers_do_not_answer() {
     pair.process.signal(Signal::STOP);
     consumer.signal(Signal::TERM);
     // The first one is taken note of before the second: both at once are one.
-    consumer.stderr_line("signal");
+    consumer.stderr_line("a signal came");
     consumer.signal(Signal::TERM);
     let ended = consumer.wait();
     pair.process.signal(Signal::CONT);

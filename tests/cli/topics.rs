@@ -1,24 +1,11 @@
 //! `topic`: as Kafka's own tool does.
 
 use crate::common::pair::Pair;
+use crate::common::scenario;
 
 #[test]
 fn a_topic_is_made_shown_changed_and_dropped() {
-    let pair = Pair::start();
-    let create = ["topic", "create", "--topic", "meters", "--partitions", "3", "--topic-config", "retention.ms=60000"];
-    pair.run(&create).expect(0);
-    assert_eq!(pair.json(&["topic", "list"])[0]["topic"], "meters");
-
-    let alter =
-        ["topic", "alter", "--topic", "meters", "--partitions", "5", "--topic-config", "max.message.bytes=2000000"];
-    pair.run(&alter).expect(0);
-    let described = pair.json(&["topic", "describe", "--topic", "meters"]);
-    assert_eq!(described[0]["partitions"].as_array().unwrap().len(), 5, "{described}");
-    assert_eq!(described[0]["config"]["retention.ms"], "60000", "settings not named stay: {described}");
-    assert_eq!(described[0]["config"]["max.message.bytes"], "2000000", "{described}");
-
-    pair.run(&["topic", "delete", "--topic", "meters"]).expect(0);
-    assert_eq!(pair.json(&["topic", "list"]), serde_json::json!([]));
+    scenario::a_topic_is_made_shown_changed_and_dropped(&Pair::start().brokers);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What tests of whole processes share: our binary, a pair of embedded servers, a real Apache Kafka.
 
-// Each test program uses a part of it.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 pub(crate) mod kafka;
 pub(crate) mod pair;

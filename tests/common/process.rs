@@ -17,8 +17,7 @@ pub(crate) fn kafka_taos(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-taos"));
     command.args(arguments).current_dir(env!("CARGO_TARGET_TMPDIR"));
     for (name, _) in std::env::vars_os() {
-        let ours = |prefix: &&str| name.to_string_lossy().starts_with(*prefix);
-        if ["KAFKA_", "TDENGINE_", "QUEUE_"].iter().any(|prefix| ours(&prefix)) {
+        if ["KAFKA_", "TDENGINE_", "QUEUE_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
             command.env_remove(name);
         }
     }
@@ -112,8 +111,12 @@ impl Process {
         )
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
+        let pid = i32::try_from(self.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
         rustix::process::kill_process(pid, signal).expect("send a signal");
     }
 

@@ -1,7 +1,7 @@
 //! What is shown on the embedded servers and on a real Kafka alike.
 
 use super::pair::{Pair, produce_arguments, simulator};
-use super::process::{Process, Signal, kafka_taos};
+use super::process::{Process, Signal, kafka_taos, run};
 use super::until;
 
 /// Two consumers of one group; when a part is written, one of them is killed and a third comes. In the end every row is
@@ -13,7 +13,7 @@ pub(crate) fn a_consumer_is_killed_half_way(brokers: &str, pair: &Pair) {
         command.env("KAFKA_BROKERS", brokers).env("TDENGINE_URL", pair.url()).env("KAFKA_TOPIC", "killed");
         command
     };
-    let run = |arguments: &[&str]| super::process::run(&mut command(arguments));
+    let run = |arguments: &[&str]| run(&mut command(arguments));
     run(&["topic", "create", "--partitions", "6"]).expect(0);
     let consume = ["consume", "--workers", "2", "--session-timeout", "2s", "--batch-max-size", "100", "--json"];
     let start = || Process::start(&mut command(&consume));
@@ -45,4 +45,28 @@ pub(crate) fn a_consumer_is_killed_half_way(brokers: &str, pair: &Pair) {
     assert!(comparison.is_clean() && comparison.rows_in_store == simulator.total(), "{comparison:?}");
     let rest = run(&["consume", "--until-end", "--json"]).expect(0).json();
     assert_eq!(rest["consumed"], 0, "all was committed: {rest}");
+}
+
+/// `topic`, as Kafka's own tool does.
+pub(crate) fn a_topic_is_made_shown_changed_and_dropped(brokers: &str) {
+    let topic = |arguments: &[&str]| {
+        let arguments = [&["topic"], arguments, &["--brokers", brokers, "--json"]].concat();
+        run(&mut kafka_taos(&arguments)).expect(0).json()
+    };
+    let names =
+        || topic(&["list"]).as_array().expect("an array").iter().map(|one| one["topic"].clone()).collect::<Vec<_>>();
+    topic(&["create", "--topic", "meters", "--partitions", "3", "--topic-config", "retention.ms=60000"]);
+    assert_eq!(names(), ["meters"]);
+
+    topic(&["alter", "--topic", "meters", "--partitions", "5", "--topic-config", "max.message.bytes=2000000"]);
+    // A real broker may need a moment until all of it is seen.
+    let described = until("the new partitions are seen", || {
+        let described = topic(&["describe", "--topic", "meters"]);
+        (described[0]["partitions"].as_array().expect("partitions").len() == 5).then_some(described)
+    });
+    assert_eq!(described[0]["config"]["retention.ms"], "60000", "settings not named stay: {described}");
+    assert_eq!(described[0]["config"]["max.message.bytes"], "2000000", "{described}");
+
+    topic(&["delete", "--topic", "meters"]);
+    until("it is gone", || names().is_empty().then_some(()));
 }

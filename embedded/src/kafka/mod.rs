@@ -54,7 +54,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub use faults::{Effect, Faults, LeaderFault};
+pub use crate::fault_when::FaultWhen;
+pub use faults::{Effect, Fault, FaultParseError, Faults, LeaderFault};
 use node::Node;
 
 /// How a [`Broker`] is set up.

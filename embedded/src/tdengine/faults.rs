@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::engine::TdError;
+use crate::fault_when::{FaultWhen, parse_duration};
 
 /// What a client asks for, as far as faults tell it apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,20 +42,6 @@ pub enum Operation {
     Exec,
     /// Each of the above.
     Any,
-}
-
-/// Which of the operations a fault strikes, counted from when it was added.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum FaultWhen {
-    /// Each one.
-    Always,
-    /// The Nth only; the first is 1.
-    Nth(u64),
-    /// The Nth, the 2Nth and so on.
-    Every(u64),
-    /// The first N.
-    First(u64),
 }
 
 /// What happens to an operation that is struck.
@@ -127,7 +114,7 @@ impl FromStr for Fault {
             operation: parse_operation(operation).ok_or_else(|| error(format!("unknown operation `{operation}`")))?,
             when: match when {
                 None => FaultWhen::Always,
-                Some(when) => parse_when(when).ok_or_else(|| error(format!("unknown time `{when}`")))?,
+                Some(when) => FaultWhen::parse(when).ok_or_else(|| error(format!("unknown time `{when}`")))?,
             },
             action: parse_action(action).ok_or_else(|| error(format!("unknown action `{action}`")))?,
         })
@@ -142,17 +129,6 @@ fn parse_operation(text: &str) -> Option<Operation> {
         "bind" => Operation::Bind,
         "exec" => Operation::Exec,
         "any" => Operation::Any,
-        _ => return None,
-    })
-}
-
-fn parse_when(text: &str) -> Option<FaultWhen> {
-    let (name, number) = text.split_once('=')?;
-    let number = number.parse().ok().filter(|number| *number > 0)?;
-    Some(match name {
-        "nth" => FaultWhen::Nth(number),
-        "every" => FaultWhen::Every(number),
-        "first" => FaultWhen::First(number),
         _ => return None,
     })
 }
@@ -178,13 +154,6 @@ fn parse_action(text: &str) -> Option<FaultAction> {
         Some(("delay", duration)) => FaultAction::Delay(parse_duration(duration)?),
         Some(_) => return None,
     })
-}
-
-fn parse_duration(text: &str) -> Option<Duration> {
-    if let Some(milliseconds) = text.strip_suffix("ms") {
-        return milliseconds.parse().ok().map(Duration::from_millis);
-    }
-    text.strip_suffix('s')?.parse().ok().map(Duration::from_secs)
 }
 
 /// A fault that was added, to remove it or ask for its count.

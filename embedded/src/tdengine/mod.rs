@@ -38,7 +38,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub use faults::{Fault, FaultAction, FaultId, FaultParseError, FaultWhen, Faults, Operation};
+pub use crate::fault_when::FaultWhen;
+pub use faults::{Fault, FaultAction, FaultId, FaultParseError, Faults, Operation};
 
 use engine::{Engine, OpenError, Storage};
 

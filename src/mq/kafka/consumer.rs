@@ -50,6 +50,7 @@ enum Command {
 struct Context {
     hooks: Hooks,
     settings: KafkaSettings,
+    topics: Vec<String>,
     /// Whether offsets are committed at all.
     shared: bool,
     /// `None` once the group is left: the end of the stream.
@@ -376,6 +377,10 @@ impl Poller {
             return; // told by the hook
         }
         let action = match partition {
+            None if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
+                let missing = self.missing_topics();
+                return missing.into_iter().for_each(|topic| self.later(Event::Error(MqError::UnknownTopic { topic })));
+            }
             Some(partition) => format!("reading {partition}"),
             None => "reading".to_owned(),
         };
@@ -384,6 +389,15 @@ impl Poller {
 
     fn later(&self, event: Event) {
         locked(&self.context.unsent).push_back(event);
+    }
+
+    /// The topics subscribed by name that are not there. The client's own error does not say.
+    fn missing_topics(&self) -> Vec<String> {
+        let there = self.consumer.fetch_metadata(None, Duration::from_millis(200));
+        let there: HashSet<&str> =
+            there.iter().flat_map(|all| all.topics()).map(rdkafka::metadata::MetadataTopic::name).collect();
+        let is_missing = |topic: &&String| !topic.starts_with('^') && !there.contains(topic.as_str());
+        self.context.topics.iter().filter(is_missing).cloned().collect()
     }
 
     /// Hands out what there is room for; whether nothing is left.
@@ -439,6 +453,7 @@ pub(super) fn subscribe(
     let context = Context {
         hooks,
         settings: settings.clone(),
+        topics: topics.to_vec(),
         shared,
         events: Mutex::new(Some(events.clone())),
         consumer: OnceLock::new(),

@@ -1,0 +1,15 @@
+//! What the fuzz targets do with their input. Each takes any bytes; a panic, or an assertion that does not hold, is a finding.
+//!
+//! The targets that speak to a server do so over TCP, as a stranger would: nothing is exported for their sake.
+
+mod broker;
+mod client;
+mod endpoint;
+mod input;
+mod records;
+mod runtime;
+
+pub use broker::{broker_batch, broker_folder, broker_requests};
+pub use client::{dead_letters, dsn, raw_block, rest_replies, settings, ws_replies};
+pub use endpoint::{bind, bind_frame, endpoint_http, endpoint_messages, sql};
+pub use records::{codec, record_json, record_msgpack};

@@ -1,0 +1,29 @@
+//! A real Apache Kafka with our binary, and the embedded broker with Kafka's own tools.
+//!
+//! Ignored by a plain `cargo test`, since Java and Maven are needed: `./test` runs it.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod embedded_broker;
+mod restart;
+
+use common::kafka::Kafka;
+use common::pair::Pair;
+use common::scenario;
+
+#[test]
+#[ignore = "starts Apache Kafka: run by ./test"]
+fn nothing_is_lost_when_a_consumer_is_killed_half_way() {
+    let Some(kafka) = Kafka::start() else { return };
+    scenario::a_consumer_is_killed_half_way(&kafka.brokers(), &Pair::start());
+}
+
+#[test]
+#[ignore = "starts Apache Kafka: run by ./test"]
+fn topics_are_made_shown_changed_and_dropped() {
+    let Some(kafka) = Kafka::start() else { return };
+    scenario::a_topic_is_made_shown_changed_and_dropped(&kafka.brokers());
+}
