@@ -45,6 +45,14 @@ pub enum MqError {
         /// What the broker said.
         reason: String,
     },
+    /// Where a partition should be read from, there is nothing (any more): to go on elsewhere is not ours to decide.
+    #[error("{partition} cannot be read where it should be ({reason}): set another start, or read in a new group")]
+    NoSuchOffset {
+        /// The partition.
+        partition: TopicPartition,
+        /// What the client said.
+        reason: String,
+    },
     /// A setting that the client does not take.
     #[error("{0}")]
     Settings(String),

@@ -35,6 +35,8 @@ const MAX_EVENT_MESSAGES: usize = 1000;
 const MAX_EVENT_BYTES: usize = 512 << 10;
 /// The longest sleep of the polling thread; every queue wakes it earlier.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
+/// How long the group is left alone after taking over partitions failed.
+const REJOIN_AFTER: Duration = Duration::from_secs(1);
 /// How often a lost connection is looked at.
 const RECONNECT_CHECK: Duration = Duration::from_secs(1);
 
@@ -63,6 +65,8 @@ struct Context {
     /// What found no room in the channel yet.
     unsent: Mutex<VecDeque<Event>>,
     denied: Mutex<Option<MqError>>,
+    /// When to leave the group and join it anew.
+    rejoin: Mutex<Option<Instant>>,
     /// The reader waits for nothing, the polling thread for room in the channel.
     wants_room: AtomicBool,
 }
@@ -106,11 +110,22 @@ impl Context {
         if let StartOffset::At(_) | StartOffset::Time(_) = self.settings.start {
             self.set_start(consumer, list)?;
         }
+        match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_assign(list)?,
+            _ => consumer.assign(list)?,
+        }
+        // No message comes before: they are taken by this thread, afterwards.
         self.hooks.connected();
         self.send(Event::Assigned(partitions));
+        Ok(())
+    }
+
+    /// Ends a rebalance whose partitions could not be taken over, with none of them.
+    fn take_none(&self, consumer: &BaseConsumer<Self>) -> KafkaResult<()> {
+        locked(&self.assigned).clear();
         match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => consumer.incremental_assign(list),
-            _ => consumer.assign(list),
+            RebalanceProtocol::Cooperative => consumer.incremental_assign(&TopicPartitionList::new()),
+            _ => consumer.unassign(),
         }
     }
 
@@ -140,7 +155,15 @@ impl Context {
     }
 
     fn on_revoked(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> KafkaResult<()> {
-        let partitions = partitions_of(list);
+        // What could not be taken over is revoked too, and refused where it is given back.
+        let assigned = consumer.assignment().unwrap_or_else(|_| list.clone());
+        let mut taken = TopicPartitionList::new();
+        for element in list.elements() {
+            if assigned.find_partition(element.topic(), element.partition()).is_some() {
+                taken.add_partition(element.topic(), element.partition());
+            }
+        }
+        let partitions = partitions_of(&taken);
         if !partitions.is_empty() {
             // What waits to be handed out must not come after the revocation: the partition may soon be ours again.
             locked(&self.unsent).retain(|event| match event {
@@ -167,7 +190,7 @@ impl Context {
             locked(&self.revoked).extend(partitions);
         }
         match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
+            RebalanceProtocol::Cooperative => consumer.incremental_unassign(&taken),
             _ => consumer.unassign(),
         }
     }
@@ -193,7 +216,9 @@ impl ClientContext for Context {
 impl ConsumerContext for Context {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let done = match error {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.on_assigned(consumer, list),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                self.on_assigned(consumer, list).or_else(|error| self.take_none(consumer).and(Err(error)))
+            }
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.on_revoked(consumer, list),
             other => {
                 tracing::warn!(error = ?other, "rebalance failed; giving all partitions back");
@@ -203,7 +228,7 @@ impl ConsumerContext for Context {
         if let Err(error) = done {
             // Leaving the partitions unassigned in silence would stop them for ever.
             tracing::warn!(%error, "taking over partitions failed; the group is joined anew");
-            let _ = consumer.unassign();
+            *locked(&self.rejoin) = Some(Instant::now() + REJOIN_AFTER);
             self.send(Event::Error(translate("rebalance", &error)));
         }
     }
@@ -259,6 +284,7 @@ impl Poller {
                 self.leaving = true;
                 self.consumer.unsubscribe();
             }
+            self.rejoin_if_due();
             if self.leaving && self.consumer.assignment().map_or(0, |assignment| assignment.count()) == 0 {
                 break;
             }
@@ -273,6 +299,18 @@ impl Poller {
         locked(&self.context.assigned).clear();
         drop(self.consumer);
         *locked(&self.context.events) = None;
+    }
+
+    fn rejoin_if_due(&self) {
+        let is_due = locked(&self.context.rejoin).take_if(|due| *due <= Instant::now()).is_some();
+        if !is_due || self.leaving {
+            return;
+        }
+        self.consumer.unsubscribe();
+        let names: Vec<&str> = self.context.topics.iter().map(String::as_str).collect();
+        if let Err(error) = self.consumer.subscribe(&names) {
+            self.report(&error, None);
+        }
     }
 
     fn obey(&mut self, command: Command) {
@@ -372,7 +410,7 @@ impl Poller {
         false
     }
 
-    fn report(&mut self, error: &KafkaError, partition: Option<&TopicPartition>) {
+    fn report(&self, error: &KafkaError, partition: Option<&TopicPartition>) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             return; // told by the hook
         }
@@ -380,6 +418,10 @@ impl Poller {
             None if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
                 let missing = self.missing_topics();
                 return missing.into_iter().for_each(|topic| self.later(Event::Error(MqError::UnknownTopic { topic })));
+            }
+            Some(partition) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) => {
+                let (partition, reason) = (partition.clone(), error.to_string());
+                return self.later(Event::Error(MqError::NoSuchOffset { partition, reason }));
             }
             Some(partition) => format!("reading {partition}"),
             None => "reading".to_owned(),
@@ -462,6 +504,7 @@ pub(super) fn subscribe(
         revoked: Mutex::default(),
         unsent: Mutex::default(),
         denied: Mutex::default(),
+        rejoin: Mutex::default(),
         wants_room: AtomicBool::new(false),
     };
     let config = settings.consumer(group, expected_partitions(settings, topics))?;
