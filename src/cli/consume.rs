@@ -84,7 +84,10 @@ impl Consume {
         };
         let schema = tokio::select! {
             schema = super_table(&store, self.until_end) => schema?,
-            () = signals.first() => return Ok(Ended::Signal(signals.exit_code().unwrap_or(130))),
+            () = signals.first() => {
+                context.print_json(&Consumed::of(Snapshot::default(), 0.0))?;
+                return Ok(Ended::Signal(signals.exit_code().unwrap_or(130)));
+            }
         };
         let queue = KafkaQueue::new(settings.kafka.clone())?;
         queue.on_connection_lost(|reason| tracing::warn!(reason, "no broker can be reached; trying again"));

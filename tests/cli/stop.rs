@@ -86,3 +86,12 @@ fn console_and_servers_end_by_a_signal_too() {
     pair.process.signal(Signal::INT);
     pair.process.wait().expect(130);
 }
+
+#[test]
+fn a_consumer_that_still_waits_ends_by_a_signal() {
+    let pair = Pair::start();
+    let consumer = pair.start_command(&["consume", "--topic", "t", "--json"]);
+    consumer.stderr_line("waiting for it");
+    consumer.signal(Signal::TERM);
+    assert_eq!(consumer.wait().expect(143).json()["consumed"], 0);
+}
