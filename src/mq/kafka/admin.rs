@@ -151,9 +151,17 @@ impl Admin {
     /// # Errors
     /// The broker did not answer in time.
     pub fn watermarks(&self, source: &TopicPartition, timeout: Duration) -> Result<(Offset, Offset), MqError> {
-        self.reader
-            .fetch_watermarks(&source.topic, source.partition, timeout)
-            .map_err(|error| translate(&format!("reading the end of {source}"), &error))
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(100));
+            match self.reader.fetch_watermarks(&source.topic, source.partition, left) {
+                Ok(watermarks) => return Ok(watermarks),
+                Err(error) if finds_its_leader(&error) && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Err(error) => return Err(translate(&format!("reading the end of {source}"), &error)),
+            }
+        }
     }
 
     /// All that the broker says of `topic`.
@@ -251,6 +259,12 @@ impl Admin {
         }
         Ok(())
     }
+}
+
+/// What a broker says of a partition that was made, or has moved, a moment ago.
+fn finds_its_leader(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition, UnknownTopicOrPartition};
+    matches!(error.rdkafka_error_code(), Some(LeaderNotAvailable | NotLeaderForPartition | UnknownTopicOrPartition))
 }
 
 fn options(timeout: Duration) -> AdminOptions {
