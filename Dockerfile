@@ -2,9 +2,6 @@
 FROM rust:1.95-bookworm AS build
 # The image's own toolchain, without the formatter and linter that rust-toolchain.toml asks for.
 ENV RUSTUP_TOOLCHAIN=1.95.0
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends cmake \
-    && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
