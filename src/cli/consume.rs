@@ -1,6 +1,7 @@
 //! `kafka-taos consume`: Kafka into TDengine.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -212,13 +213,15 @@ pub(super) fn pipeline(
     schema: SuperTable,
     until_end: Option<HashMap<TopicPartition, Offset>>,
 ) -> Result<Pipeline<TaosStore, KafkaSubscription>, Failure> {
+    /// Several of a process, as in the demo, may start within a millisecond; each writes dead letters to a file of its own.
+    static STARTED: AtomicUsize = AtomicUsize::new(0);
     let subscription = queue.queue_subscribe(&settings.topics, group)?;
     let now_ms = || jiff::Timestamp::now().as_millisecond();
     let settings = PipelineSettings {
         workers: settings.workers,
         queue: settings.queue.clone(),
         dead_letter: settings.dead_letter.clone(),
-        instance: format!("{}-{}", now_ms(), std::process::id()),
+        instance: format!("{}-{}-{}", now_ms(), std::process::id(), STARTED.fetch_add(1, Ordering::Relaxed)),
         commit_interval: Duration::from_millis(500),
         drain_timeout: settings.kafka.drain_timeout,
         until_end,

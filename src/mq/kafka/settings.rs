@@ -100,7 +100,8 @@ pub struct KafkaSettings {
     pub drain_timeout: Duration,
     /// How long a single question to the broker may take.
     pub request_timeout: Duration,
-    /// Bytes of prefetched messages, over all partitions of a consumer.
+    /// Bytes of prefetched messages, over all partitions of a consumer: keys and payloads alone. librdkafka takes some
+    /// 300 bytes a message besides, and keeps the answers that they came in whole.
     pub prefetch_bytes: usize,
     /// Any librdkafka property, in the user's words.
     pub properties: Vec<(String, String)>,
@@ -116,7 +117,7 @@ impl Default for KafkaSettings {
             session_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(10),
-            prefetch_bytes: 24 << 20,
+            prefetch_bytes: 5 << 20,
             properties: Vec::new(),
         }
     }
@@ -197,6 +198,10 @@ impl KafkaSettings {
         for (key, value) in &self.properties {
             config.set(key, value);
         }
+        if self.properties.iter().any(|(key, _)| key == "max.partition.fetch.bytes") {
+            // Another name for the same.
+            config.remove("fetch.message.max.bytes");
+        }
         if config.get("group.protocol") == Some("consumer") {
             // With KIP-848 the broker decides on these, and librdkafka refuses to be told.
             config.remove("session.timeout.ms");
@@ -232,6 +237,8 @@ impl KafkaSettings {
             .set("topic.metadata.refresh.interval.ms", "10000")
             .set("queued.max.messages.kbytes", queue_kbytes.to_string())
             .set("queued.min.messages", "100000")
+            // A queue that is short of a byte is filled with a whole answer.
+            .set("fetch.message.max.bytes", (queue_kbytes * 1024).min(1 << 20).to_string())
             // At its default of a second the client idles whenever its queue was full once.
             .set("fetch.queue.backoff.ms", "2")
             .set("fetch.error.backoff.ms", "100")
@@ -283,6 +290,20 @@ mod tests {
         let config = KafkaSettings { properties, ..Default::default() }.consumer("g", 1).unwrap();
         assert_eq!(config.get("fetch.wait.max.ms"), Some("7"));
         assert_eq!((config.get("session.timeout.ms"), config.get("partition.assignment.strategy")), (None, None));
+    }
+
+    #[test]
+    fn the_prefetch_is_divided_among_partitions() {
+        let of = |settings: KafkaSettings, partitions| {
+            let config = settings.consumer("g", partitions).unwrap();
+            ["queued.max.messages.kbytes", "fetch.message.max.bytes"].map(|key| config.get(key).map(str::to_owned))
+        };
+        let some = |kbytes: &str, bytes: &str| [Some(kbytes.to_owned()), Some(bytes.to_owned())];
+        assert_eq!(of(KafkaSettings::default(), 1), some("5120", "1048576"));
+        assert_eq!(of(KafkaSettings::default(), 10), some("512", "524288"));
+        assert_eq!(of(KafkaSettings::default(), 1000), some("64", "65536"));
+        let properties = vec![("max.partition.fetch.bytes".into(), "7000".into())];
+        assert_eq!(of(KafkaSettings { properties, ..Default::default() }, 10)[1], None);
     }
 
     #[test]
