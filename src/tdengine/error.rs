@@ -151,7 +151,7 @@ impl Code {
             0x0388 | 0x0380 => {
                 "create the database, or correct its name in the URL; a table name with a dot gives this too"
             }
-            0x2616 => "name the database in the URL: ws://HOST:6041/DATABASE",
+            0x2616 => "name the table with its database: DATABASE.TABLE",
             0x0303 | 0x2644 => "grant the user the missing right",
             0x0362 | 0x2603 => "create the table, or correct its name",
             0x060B => {
