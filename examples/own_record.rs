@@ -70,8 +70,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ends.insert(TopicPartition::new(topic.as_str(), receipt.partition), receipt.offset + 1);
     }
 
-    let store = TaosStore::new(dsn, "home", "readings", WriteMode::Stmt2, ConnectOptions::default());
-    let schema = store.read_schema().await?;
+    let store = TaosStore::new(dsn, WriteMode::Stmt2, ConnectOptions::default());
+    let schema = store.read_schema("home", "readings").await?;
     let pipeline = PipelineSettings {
         workers: 2,
         queue: QueueSettings::default(),
@@ -82,7 +82,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         until_end: Some(ends), // None: until `graceful` below is ready
         now_ms: || 0,
     };
-    let pipeline = Pipeline::new(pipeline, queue.queue_subscribe(&[topic], "example")?, store, schema);
+    let pipeline = Pipeline::new(pipeline, queue.queue_subscribe(&[topic], "example")?, store, vec![schema]);
     let stop = Stop { graceful: std::future::pending(), abort: std::future::pending() };
     let counted = pipeline.run(RecordRows::<Reading>::default, stop).await?;
     println!("{} messages, {} rows", counted.consumed, counted.rows_written);

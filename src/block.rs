@@ -398,7 +398,23 @@ pub struct Block {
     /// The first is the timestamp.
     columns: Vec<Column>,
     table_of_row: Vec<u32>,
-    origin_of_row: Vec<u32>,
+    origin_of_row: Vec<Origin>,
+}
+
+/// Which message of a batch a row was made of, and which row of that message it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The message's place in the batch.
+    pub message: u32,
+    /// The row's place among those that the message holds, 0 where it is the only one.
+    pub element: u32,
+}
+
+/// The only row of a message.
+impl From<u32> for Origin {
+    fn from(message: u32) -> Self {
+        Self { message, element: 0 }
+    }
 }
 
 impl Block {
@@ -451,8 +467,8 @@ impl Block {
         self.table_of_row[row as usize] as usize
     }
 
-    /// What was given as the origin of `row`: the place of its message in the batch.
-    pub fn origin_of(&self, row: u32) -> u32 {
+    /// What was given as the origin of `row`.
+    pub fn origin_of(&self, row: u32) -> Origin {
         self.origin_of_row[row as usize]
     }
 
@@ -466,12 +482,12 @@ impl Block {
         self.origin_of_row.clear();
     }
 
-    /// Begins a row of the child table `table`, made from the message number `origin` of the batch. It counts once
+    /// Begins a row of the child table `table`, made from `origin`. It counts once
     /// [`RowBuilder::finish`] has taken it; a builder dropped before leaves nothing behind.
     ///
     /// # Errors
     /// [`RowFault::TableName`] if no table can have that name.
-    pub fn row(&mut self, table: &str, origin: u32) -> Result<RowBuilder<'_>, RowFault> {
+    pub fn row(&mut self, table: &str, origin: impl Into<Origin>) -> Result<RowBuilder<'_>, RowFault> {
         let (index, new_table) = match self.table_index.get(table) {
             Some(&index) => (index, false),
             None => {
@@ -485,14 +501,19 @@ impl Block {
                 (index, true)
             }
         };
-        Ok(RowBuilder { block: self, table: index, origin, new_table, finished: false })
+        Ok(RowBuilder { block: self, table: index, origin: origin.into(), new_table, finished: false })
     }
 
     /// Appends what `record` says of itself; `places` says where its names stand in the super table.
     ///
     /// # Errors
     /// A fault of the row; the block is then as it was before.
-    pub fn push(&mut self, record: &impl TaosEncoder, places: &Places, origin: u32) -> Result<(), RowFault> {
+    pub fn push(
+        &mut self,
+        record: &impl TaosEncoder,
+        places: &Places,
+        origin: impl Into<Origin>,
+    ) -> Result<(), RowFault> {
         let mut row = self.row(&record.table(), origin)?;
         let mut fault = None;
         if row.wants_tags() {
@@ -581,7 +602,7 @@ pub struct Order {
 pub struct RowBuilder<'b> {
     block: &'b mut Block,
     table: u32,
-    origin: u32,
+    origin: Origin,
     new_table: bool,
     finished: bool,
 }

@@ -67,11 +67,25 @@ pub struct DeadLetter {
     pub reason: String,
     /// When it was put here, milliseconds since 1970-01-01T00:00:00Z.
     pub failed_at_ms: i64,
+    /// The rows of the message that are at fault; empty: all of it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rows: Vec<DeadRow>,
+}
+
+/// A row that could not be written, of a message that holds others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadRow {
+    /// Its place among the rows of the message, from 0.
+    pub element: u32,
+    /// What was wrong.
+    pub reason: String,
+    /// The server's code, where the server refused it.
+    pub code: Option<String>,
 }
 
 impl DeadLetter {
     /// What is kept of `message`, which failed for `reason` at `failed_at_ms`.
-    pub fn new(message: &Message, reason: String, code: Option<String>, failed_at_ms: i64) -> Self {
+    pub fn new(message: &Message, reason: String, code: Option<String>, rows: Vec<DeadRow>, failed_at_ms: i64) -> Self {
         Self {
             topic: message.source.topic.to_string(),
             partition: message.source.partition,
@@ -87,6 +101,7 @@ impl DeadLetter {
             code,
             reason,
             failed_at_ms,
+            rows,
         }
     }
 }
@@ -206,7 +221,7 @@ mod tests {
             payload: None,
             headers: vec![Header { name: "h".into(), value: None }],
         };
-        DeadLetter::new(&message, "bad".into(), None, 9)
+        DeadLetter::new(&message, "bad".into(), None, Vec::new(), 9)
     }
 
     #[tokio::test]

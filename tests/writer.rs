@@ -128,8 +128,8 @@ async fn every_type_arrives_in_every_mode_and_precision() {
         ] {
             let database = format!("writer_{mode}_{precision}");
             fresh(&connection, &database, precision).await;
-            let store = TaosStore::new(server.dsn.clone(), &database, "All Types", mode, ConnectOptions::default());
-            let schema = store.read_schema().await.unwrap();
+            let store = TaosStore::new(server.dsn.clone(), mode, ConnectOptions::default());
+            let schema = store.read_schema(&database, "All Types").await.unwrap();
             assert_eq!(schema, stable(&database, precision));
             let mut block = Block::new(Arc::new(schema));
             for row in 0..200 {
@@ -164,8 +164,8 @@ async fn null_overwrites_and_no_value_keeps() {
         for mode in [WriteMode::Stmt2, WriteMode::Sql] {
             let database = format!("writer_upsert_{mode}");
             fresh(&connection, &database, Precision::Milli).await;
-            let store = TaosStore::new(server.dsn.clone(), &database, "All Types", mode, ConnectOptions::default());
-            let schema = Arc::new(store.read_schema().await.unwrap());
+            let store = TaosStore::new(server.dsn.clone(), mode, ConnectOptions::default());
+            let schema = Arc::new(store.read_schema(&database, "All Types").await.unwrap());
             for (whole, big) in [(Value::Int(1), Value::Int(2)), (Value::Unset, Value::Null)] {
                 let mut block = Block::new(schema.clone());
                 let mut cells = vec![Value::Unset; 16];
@@ -186,9 +186,8 @@ async fn refusals_have_their_class_and_leave_the_writer_usable() {
         let connection = connection(&server).await;
         let database = "writer_refused";
         fresh(&connection, database, Precision::Milli).await;
-        let store =
-            TaosStore::new(server.dsn.clone(), database, "All Types", WriteMode::Stmt2, ConnectOptions::default());
-        let schema = Arc::new(store.read_schema().await.unwrap());
+        let store = TaosStore::new(server.dsn.clone(), WriteMode::Stmt2, ConnectOptions::default());
+        let schema = Arc::new(store.read_schema(database, "All Types").await.unwrap());
         let block_at = |ts: i64| {
             let mut block = Block::new(schema.clone());
             let mut cells = vec![Value::Unset; 16];

@@ -79,12 +79,13 @@ impl Consume {
         let group = settings.group()?;
         let signals = Signals::watch()?;
         let store = store(&settings)?;
+        let (database, stable) = (settings.database()?, settings.stable.as_deref().unwrap_or("stb"));
         let ends = match self.until_end {
             true => Some(ends(&settings)?),
             false => None,
         };
         let schema = tokio::select! {
-            schema = super_table(&store, self.until_end) => schema?,
+            schema = super_table(&store, database, stable, self.until_end) => schema?,
             () = signals.first() => {
                 context.print_json(&Consumed::of(Snapshot::default(), 0.0))?;
                 return Ok(Ended::Signal(signals.exit_code().unwrap_or(130)));
@@ -93,7 +94,7 @@ impl Consume {
         let queue = KafkaQueue::new(settings.kafka.clone())?;
         queue.on_connection_lost(|reason| tracing::warn!(reason, "no broker can be reached; trying again"));
         queue.on_connected(|| tracing::info!("connected to Kafka"));
-        let pipeline = pipeline(&settings, &queue, &group, store, schema, ends)?;
+        let pipeline = pipeline(&settings, &queue, &group, store, vec![schema], ends)?;
         let watch = pipeline.watch();
         let began = Instant::now();
         let codec = settings.codec;
@@ -174,20 +175,21 @@ pub(super) fn ends(settings: &Settings) -> Result<HashMap<TopicPartition, Offset
 
 pub(super) fn store(settings: &Settings) -> Result<TaosStore, Failure> {
     settings.write.check(&settings.tdengine).map_err(Failure::usage)?;
-    let database = settings.tdengine.database.clone();
-    let database =
-        database.ok_or_else(|| Failure::usage("no database: put it in the URL, ws://USER@HOST:6041/DATABASE"))?;
-    let stable = settings.stable.as_deref().unwrap_or("stb");
     let options = ConnectOptions { connect_timeout: settings.timeout, ..ConnectOptions::default() };
-    Ok(TaosStore::new(settings.tdengine.clone(), &database, stable, settings.write, options))
+    Ok(TaosStore::new(settings.tdengine.clone(), settings.write, options))
 }
 
 /// Reads the super table. A consumer that runs waits for a server that is away, and for a table that is not there yet;
 /// with `at_once` both are failures.
-pub(super) async fn super_table(store: &TaosStore, at_once: bool) -> Result<SuperTable, Failure> {
+pub(super) async fn super_table(
+    store: &TaosStore,
+    database: &str,
+    stable: &str,
+    at_once: bool,
+) -> Result<SuperTable, Failure> {
     let mut told = String::new();
     loop {
-        let error = match store.read_schema().await {
+        let error = match store.read_schema(database, stable).await {
             Ok(schema) => return Ok(schema),
             Err(error) => error,
         };
@@ -210,7 +212,7 @@ pub(super) fn pipeline(
     queue: &KafkaQueue,
     group: &str,
     store: TaosStore,
-    schema: SuperTable,
+    schemas: Vec<SuperTable>,
     until_end: Option<HashMap<TopicPartition, Offset>>,
 ) -> Result<Pipeline<TaosStore, KafkaSubscription>, Failure> {
     /// Several of a process, as in the demo, may start within a millisecond; each writes dead letters to a file of its own.
@@ -227,5 +229,5 @@ pub(super) fn pipeline(
         until_end,
         now_ms,
     };
-    Ok(Pipeline::new(settings, subscription, store, schema))
+    Ok(Pipeline::new(settings, subscription, store, schemas))
 }

@@ -149,8 +149,8 @@ impl Demo {
         let queue = KafkaQueue::new(settings.kafka.clone())?;
         for _ in 0..self.consumers {
             let store = store(settings)?;
-            let schema = super_table(&store, true).await?;
-            let pipeline = pipeline(settings, &queue, &topic, store, schema, None)?;
+            let schema = super_table(&store, settings.database()?, &simulator.super_table, true).await?;
+            let pipeline = pipeline(settings, &queue, &topic, store, vec![schema], None)?;
             watches.push(pipeline.watch());
             let (codec, mut finished) = (settings.codec, finished.clone());
             let stop = Stop {

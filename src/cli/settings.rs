@@ -157,6 +157,15 @@ impl Settings {
         }
     }
 
+    /// The database that the TDengine URL names.
+    ///
+    /// # Errors
+    /// It names none.
+    pub(crate) fn database(&self) -> Result<&str, Failure> {
+        let missing = || Failure::usage("no database: put it in the URL, ws://USER@HOST:6041/DATABASE");
+        self.tdengine.database.as_deref().ok_or_else(missing)
+    }
+
     /// The group: as set, or the name of the only topic.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use super::{MessageFault, RowSource};
+use super::{MessageFault, OneRow};
 use crate::block::{Block, Places};
 use crate::codec::{Codec, Format};
 use crate::message::Message;
@@ -33,8 +33,8 @@ impl<T: Codec + TaosEncoder> Default for RecordRows<T> {
     }
 }
 
-impl<T: Codec + TaosEncoder + 'static> RowSource for RecordRows<T> {
-    fn append(&mut self, message: &Message, origin: u32, block: &mut Block) -> Result<(), MessageFault> {
+impl<T: Codec + TaosEncoder + 'static> OneRow for RecordRows<T> {
+    fn append_one(&mut self, message: &Message, origin: u32, block: &mut Block) -> Result<(), MessageFault> {
         let payload = message.payload.as_deref().ok_or(MessageFault::Tombstone)?;
         let record = T::decode_as(self.format, payload)?;
         let places = match &self.places {
@@ -64,8 +64,8 @@ impl DemoRows {
     }
 }
 
-impl RowSource for DemoRows {
-    fn append(&mut self, message: &Message, origin: u32, block: &mut Block) -> Result<(), MessageFault> {
+impl OneRow for DemoRows {
+    fn append_one(&mut self, message: &Message, origin: u32, block: &mut Block) -> Result<(), MessageFault> {
         let payload = message.payload.as_deref().ok_or(MessageFault::Tombstone)?;
         let mut record = RecordRef::new("", Timestamp::from_millis(0), std::mem::take(&mut self.spare));
         let read = record.read(self.format, payload);
@@ -124,12 +124,12 @@ mod tests {
         let simulator = Simulator { columns: 3, ..Simulator::new(Timestamp::from_millis(0)) };
         let mut block = Block::new(Arc::new(simulator.super_table(Precision::Milli)));
         let mut rows = DemoRows::new(Format::MsgPack);
-        assert!(matches!(rows.append(&message(None), 0, &mut block), Err(MessageFault::Tombstone)));
-        assert!(matches!(rows.append(&message(Some(b"\xc1")), 0, &mut block), Err(MessageFault::Codec(_))));
-        assert!(matches!(rows.append(&message(Some(&payload(4))), 0, &mut block), Err(MessageFault::Row(_))));
+        assert!(matches!(rows.append_one(&message(None), 0, &mut block), Err(MessageFault::Tombstone)));
+        assert!(matches!(rows.append_one(&message(Some(b"\xc1")), 0, &mut block), Err(MessageFault::Codec(_))));
+        assert!(matches!(rows.append_one(&message(Some(&payload(4))), 0, &mut block), Err(MessageFault::Row(_))));
         assert_eq!((block.rows(), block.tables()), (0, 0));
-        rows.append(&message(Some(&payload(3))), 0, &mut block).unwrap();
-        rows.append(&message(Some(&payload(2))), 1, &mut block).unwrap();
+        rows.append_one(&message(Some(&payload(3))), 0, &mut block).unwrap();
+        rows.append_one(&message(Some(&payload(2))), 1, &mut block).unwrap();
         assert_eq!((block.rows(), block.table_name(0)), (2, "tb7"));
         assert_eq!(block.columns()[3].flags, [crate::block::VALUE, crate::block::UNSET]);
     }
@@ -140,10 +140,10 @@ mod tests {
             Simulator { columns: 2, ..Simulator::new(Timestamp::from_millis(0)) }.super_table(Precision::Milli);
         schema.columns.insert(1, crate::tdengine::schema::Field::new("note", crate::tdengine::schema::DataType::Int));
         let mut block = Block::new(Arc::new(schema));
-        DemoRows::new(Format::MsgPack).append(&message(Some(&payload(2))), 0, &mut block).unwrap();
+        DemoRows::new(Format::MsgPack).append_one(&message(Some(&payload(2))), 0, &mut block).unwrap();
         assert_eq!(block.columns()[1].flags, [crate::block::UNSET]);
         assert_eq!(block.columns()[2].flags, [crate::block::VALUE]);
-        let three = DemoRows::new(Format::MsgPack).append(&message(Some(&payload(3))), 0, &mut block);
+        let three = DemoRows::new(Format::MsgPack).append_one(&message(Some(&payload(3))), 0, &mut block);
         assert!(three.unwrap_err().to_string().contains("more values"));
     }
 }

@@ -127,12 +127,13 @@ pub struct Pipeline<S: Store, Q: Subscription> {
 }
 
 impl<S: Store, Q: Subscription> Pipeline<S, Q> {
-    /// From `subscription` into `schema`'s child tables in `store`.
-    pub fn new(settings: PipelineSettings, subscription: Q, store: S, schema: SuperTable) -> Self {
+    /// From `subscription` into child tables of `schemas` in `store`; the first is where a [`RowSource`] of one row a
+    /// message puts it.
+    pub fn new(settings: PipelineSettings, subscription: Q, store: S, schemas: Vec<SuperTable>) -> Self {
         let dead_letters = DeadLetters::new(settings.dead_letter.clone(), &settings.instance);
         let shared = Shared {
             store,
-            schema: watch::Sender::new(Arc::new(schema)),
+            schemas: watch::Sender::new(schemas.into_iter().map(Arc::new).collect()),
             progress: Mutex::new(Progress::default()),
             stats: Stats::default(),
             dead_letters: tokio::sync::Mutex::new(dead_letters),

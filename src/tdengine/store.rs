@@ -1,4 +1,4 @@
-//! TDengine as a pipeline's [`Store`]: one super table, one connection a worker.
+//! TDengine as a pipeline's [`Store`]: one connection a worker, a statement a super table.
 
 use std::fmt;
 use std::str::FromStr;
@@ -70,12 +70,10 @@ impl fmt::Display for WriteMode {
 /// A bind is cut at this many bytes; larger ones were seen to go through, and bring nothing.
 const MAX_FRAME_BYTES: usize = 8 << 20;
 
-/// A super table of a TDengine.
+/// A TDengine.
 #[derive(Clone, Debug)]
 pub struct TaosStore {
     dsn: Dsn,
-    database: String,
-    stable: String,
     mode: WriteMode,
     options: ConnectOptions,
     /// The host that the next connection tries first, so that several share them.
@@ -83,18 +81,17 @@ pub struct TaosStore {
 }
 
 impl TaosStore {
-    /// The super table `stable` of `database`. Nothing is connected yet.
-    pub fn new(dsn: Dsn, database: &str, stable: &str, mode: WriteMode, options: ConnectOptions) -> Self {
-        let (database, stable) = (database.to_owned(), stable.to_owned());
-        Self { dsn, database, stable, mode, options, next_host: Arc::default() }
+    /// The one at `dsn`. Nothing is connected yet.
+    pub fn new(dsn: Dsn, mode: WriteMode, options: ConnectOptions) -> Self {
+        Self { dsn, mode, options, next_host: Arc::default() }
     }
 
-    /// Reads the super table, over a connection of its own.
+    /// Reads the super table `stable` of `database`, over a connection of its own.
     ///
     /// # Errors
     /// As [`SuperTable::read`] and [`Connection::connect`] have.
-    pub async fn read_schema(&self) -> Result<SuperTable, TdengineError> {
-        self.writer().read_schema().await
+    pub async fn read_schema(&self, database: &str, stable: &str) -> Result<SuperTable, TdengineError> {
+        self.writer().read(database, stable).await
     }
 }
 
@@ -135,11 +132,11 @@ impl Store for TaosStore {
 
 #[derive(Debug)]
 enum Link {
-    WebSocket { connection: Connection, prepared: Option<(Arc<SuperTable>, Statement)> },
+    WebSocket { connection: Connection, prepared: Vec<(Arc<SuperTable>, Statement)> },
     Rest(RestClient),
 }
 
-/// Writes rows of one super table; connects when it first needs to, and after every [`Writer::reconnect`].
+/// Writes rows of any super table; connects when it first needs to, and after every [`Writer::reconnect`].
 #[derive(Debug)]
 pub struct TaosWriter {
     store: TaosStore,
@@ -162,11 +159,22 @@ impl TaosWriter {
                 let first_host = next_host.fetch_add(1, Ordering::Relaxed);
                 Link::WebSocket {
                     connection: Connection::connect(dsn, None, first_host, options).await?,
-                    prepared: None,
+                    prepared: Vec::new(),
                 }
             }
         };
         Ok(self.link.insert(made))
+    }
+
+    async fn read(&mut self, database: &str, stable: &str) -> Result<SuperTable, TdengineError> {
+        match self.link().await? {
+            Link::WebSocket { connection, prepared } => {
+                // Prepared for the table as it was.
+                prepared.retain(|(known, _)| known.database != database || known.name != stable);
+                SuperTable::read(connection, database, stable).await
+            }
+            Link::Rest(client) => SuperTable::read(client, database, stable).await,
+        }
     }
 }
 
@@ -180,27 +188,26 @@ fn text(payload: &[u8]) -> Result<&str, TdengineError> {
 }
 
 impl Writer for TaosWriter {
-    async fn read_schema(&mut self) -> Result<SuperTable, TdengineError> {
-        let (database, stable) = (self.store.database.clone(), self.store.stable.clone());
-        match self.link().await? {
-            Link::WebSocket { connection, prepared } => {
-                // Prepared for the table as it was.
-                *prepared = None;
-                SuperTable::read(connection, &database, &stable).await
-            }
-            Link::Rest(client) => SuperTable::read(client, &database, &stable).await,
-        }
+    async fn read_schema(&mut self, known: &SuperTable) -> Result<SuperTable, TdengineError> {
+        self.read(&known.database, &known.name).await
     }
 
     async fn write(&mut self, schema: &Arc<SuperTable>, payload: &mut Vec<u8>) -> Result<(), TdengineError> {
         let mode = self.store.mode;
         match self.link().await? {
             Link::WebSocket { connection, prepared } if mode == WriteMode::Stmt2 => {
-                if !prepared.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, schema)) {
-                    let statement = connection.prepare_insert(schema, true, BindMode::Many).await?;
-                    *prepared = Some((schema.clone(), statement));
-                }
-                let Some((_, statement)) = prepared else { return Ok(()) };
+                let known = prepared.iter().position(|(known, _)| Arc::ptr_eq(known, schema));
+                let at = match known {
+                    Some(at) => at,
+                    None => {
+                        // One that another worker found changed is prepared for what it was.
+                        prepared.retain(|(known, _)| known.database != schema.database || known.name != schema.name);
+                        let statement = connection.prepare_insert(schema, true, BindMode::Many).await?;
+                        prepared.push((schema.clone(), statement));
+                        prepared.len() - 1
+                    }
+                };
+                let statement = &mut prepared[at].1;
                 let frame = Bytes::from(std::mem::take(payload));
                 let written = statement.insert(frame.clone()).await;
                 // The buffer comes back, for another try or for the next batch; copied only if it is still being sent.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Part, Store, Writer};
 use crate::block::Block;
-use crate::mapping::{MessageFault, RowSource};
+use crate::mapping::{MessageFault, OneRow};
 use crate::message::Message;
 use crate::row::{Precision, Value};
 use crate::tdengine::error::{Code, TdengineError};
@@ -113,7 +113,7 @@ impl Store for FakeStore {
 }
 
 impl Writer for FakeStore {
-    async fn read_schema(&mut self) -> Result<SuperTable, TdengineError> {
+    async fn read_schema(&mut self, _: &SuperTable) -> Result<SuperTable, TdengineError> {
         Ok(self.fake().schema.clone())
     }
 
@@ -154,8 +154,8 @@ async fn pause(time: Duration) {
 /// Payloads are `TABLE TS VALUE`.
 pub(crate) struct Lines;
 
-impl RowSource for Lines {
-    fn append(&mut self, message: &Message, origin: u32, block: &mut Block) -> Result<(), MessageFault> {
+impl OneRow for Lines {
+    fn append_one(&mut self, message: &Message, origin: u32, block: &mut Block) -> Result<(), MessageFault> {
         let payload = message.payload.as_deref().ok_or(MessageFault::Tombstone)?;
         let text = std::str::from_utf8(payload).unwrap();
         let [table, ts, value] = text.split(' ').collect::<Vec<_>>().try_into().unwrap();

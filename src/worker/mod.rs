@@ -78,8 +78,8 @@ pub struct Part {
 
 /// One way into the database: a connection that comes about when it is needed.
 pub trait Writer: Send + 'static {
-    /// Reads the super table that the rows are for.
-    fn read_schema(&mut self) -> impl Future<Output = Result<SuperTable, TdengineError>> + Send;
+    /// Reads the super table `known` again.
+    fn read_schema(&mut self, known: &SuperTable) -> impl Future<Output = Result<SuperTable, TdengineError>> + Send;
 
     /// Writes the payload that [`Store::encode`] made of rows for `schema`. `Ok` means that the server answered with code 0.
     fn write(
@@ -124,10 +124,14 @@ impl Progress {
     }
 }
 
+/// The super tables of a pipeline, in the order that its [`RowSource`] knows them by.
+pub(crate) type Schemas = Arc<[Arc<SuperTable>]>;
+
 /// What the workers of a pipeline share.
 pub(crate) struct Shared<S: Store> {
     pub(crate) store: S,
-    pub(crate) schema: watch::Sender<Arc<SuperTable>>,
+    /// The super tables, as they were last read.
+    pub(crate) schemas: watch::Sender<Schemas>,
     pub(crate) progress: Mutex<Progress>,
     pub(crate) stats: Stats,
     pub(crate) dead_letters: tokio::sync::Mutex<DeadLetters>,
@@ -211,17 +215,30 @@ impl Drop for EndOfBatches {
 /// A batch on its way: its messages, and their rows by columns.
 struct Batch {
     deliveries: Vec<Delivery>,
-    block: Block,
-    /// Rows that are not written themselves, each with the later one that took over their cells.
-    merged: Vec<(u32, u32)>,
+    /// A block a super table.
+    blocks: Vec<Block>,
+    /// Of each block the rows that are not written themselves, each with the later one that took over their cells.
+    merged: Vec<Vec<(u32, u32)>>,
     /// What is written at once, in order.
-    parts: Vec<Part>,
-    /// Messages that cannot be written, by their place in `deliveries`, and why.
+    writes: Vec<Write>,
+    /// What cannot be written, and why.
     faults: Vec<Fault>,
+    /// Messages that a rule drops, by their place in `deliveries`.
+    filtered: Vec<u32>,
 }
 
+/// A part of one of the batch's blocks.
+struct Write {
+    block: usize,
+    part: Part,
+}
+
+/// A message, or a row of it, that cannot be written.
 struct Fault {
-    origin: u32,
+    /// The message's place in its batch.
+    message: u32,
+    /// The row's place in the message; `None`: all of the message.
+    element: Option<u32>,
     reason: String,
     code: Option<String>,
 }

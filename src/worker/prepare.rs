@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::mpsc;
 
-use super::{Batch, Delivery, Fault, Part, Shared, Store, Worker};
-use crate::block::Block;
-use crate::mapping::RowSource;
+use super::{Batch, Delivery, Fault, Shared, Store, Worker, Write};
+use crate::block::{Block, Origin};
+use crate::mapping::{FaultyRow, Outcome, RowSource};
+use crate::tdengine::schema::SuperTable;
 
 /// Makes batches of messages ready to be written.
 pub(super) struct Preparer<S: Store, R> {
@@ -18,7 +19,8 @@ pub(super) struct Preparer<S: Store, R> {
 /// Buffers of batches that are done with: both halves of a worker share them.
 #[derive(Default)]
 pub(super) struct Spares {
-    blocks: Vec<Block>,
+    /// Those of a batch together.
+    blocks: Vec<Vec<Block>>,
     payloads: Vec<Vec<u8>>,
 }
 
@@ -28,10 +30,10 @@ impl Spares {
 
     fn take_back(&mut self, batch: Batch) {
         if self.blocks.len() < Self::MOST {
-            self.blocks.push(batch.block);
+            self.blocks.push(batch.blocks);
         }
         let room = Self::MOST.saturating_sub(self.payloads.len());
-        self.payloads.extend(batch.parts.into_iter().map(|part| part.payload).take(room));
+        self.payloads.extend(batch.writes.into_iter().map(|write| write.part.payload).take(room));
     }
 }
 
@@ -44,39 +46,69 @@ impl<S: Store, R: RowSource> Preparer<S, R> {
         self.spares.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Decodes `deliveries` and encodes their rows for the super table as it is known now.
+    /// Decodes `deliveries` and encodes their rows for the super tables as they are known now.
     pub(super) fn prepare(&mut self, deliveries: Vec<Delivery>) -> Batch {
-        let schema = self.shared.schema.borrow().clone();
-        let spare = self.spares().blocks.pop();
-        let mut block = match spare {
-            Some(spare) if Arc::ptr_eq(spare.schema(), &schema) => spare,
-            _ => Block::new(schema),
+        let mut batch = Batch {
+            deliveries,
+            blocks: self.empty_blocks(),
+            merged: Vec::new(),
+            writes: Vec::new(),
+            faults: Vec::new(),
+            filtered: Vec::new(),
         };
-        block.clear();
-        let mut faults = Vec::new();
-        for (origin, delivery) in deliveries.iter().enumerate() {
-            let origin = origin as u32;
-            if let Err(fault) = self.source.append(&delivery.message, origin, &mut block) {
-                faults.push(Fault { origin, reason: fault.to_string(), code: None });
+        let mut faulty = Vec::new();
+        for (message, delivery) in (0..).zip(&batch.deliveries) {
+            match self.source.append(&delivery.message, message, &mut batch.blocks, &mut faulty) {
+                Ok(Outcome::Rows) => {}
+                Ok(Outcome::Filtered) => batch.filtered.push(message),
+                Err(fault) => {
+                    let reason = fault.to_string();
+                    batch.faults.push(Fault { message, element: None, reason, code: None });
+                }
             }
+            batch.faults.extend(faulty.drain(..).map(|FaultyRow { element, fault }| {
+                let reason = fault.to_string();
+                Fault { message, element: Some(element), reason, code: None }
+            }));
         }
-        let order = block.order();
-        let mut batch = Batch { deliveries, block, merged: order.merged, parts: Vec::new(), faults };
-        batch.parts = self.encode(&mut batch, &order.rows);
+        let mut rows = Vec::new();
+        for block in &mut batch.blocks {
+            let order = block.order();
+            batch.merged.push(order.merged);
+            rows.push(order.rows);
+        }
+        for (block, rows) in rows.iter().enumerate() {
+            let mut writes = self.encode(&mut batch, block, rows);
+            batch.writes.append(&mut writes);
+        }
         batch
     }
 
-    /// What `rows` of the batch come to as writes, in order. Rows that cannot be encoded become faults.
-    pub(super) fn encode(&mut self, batch: &mut Batch, rows: &[u32]) -> Vec<Part> {
+    /// A block for each super table, out of a batch that is done with where one fits.
+    fn empty_blocks(&self) -> Vec<Block> {
+        let schemas = self.shared.schemas.borrow().clone();
+        let mut spare = self.spares().blocks.pop().unwrap_or_default().into_iter();
+        let fitting = |schema: &Arc<SuperTable>| match spare.next() {
+            Some(mut block) if Arc::ptr_eq(block.schema(), schema) => {
+                block.clear();
+                block
+            }
+            _ => Block::new(schema.clone()),
+        };
+        schemas.iter().map(fitting).collect()
+    }
+
+    /// What `rows` of one of the batch's blocks come to as writes, in order. Rows that cannot be encoded become faults.
+    pub(super) fn encode(&mut self, batch: &mut Batch, block: usize, rows: &[u32]) -> Vec<Write> {
         let mut parts = Vec::new();
         let mut payloads = std::mem::take(&mut self.spares().payloads);
-        let unwritable = self.shared.store.encode(&batch.block, rows, &mut payloads, &mut parts);
+        let unwritable = self.shared.store.encode(&batch.blocks[block], rows, &mut payloads, &mut parts);
         self.spares().payloads.append(&mut payloads);
         for (row, reason) in unwritable {
-            let faults = faults_of(batch, row, &reason, None);
+            let faults = faults_of(batch, block, row, &reason, None);
             batch.faults.extend(faults);
         }
-        parts
+        parts.into_iter().map(|part| Write { block, part }).collect()
     }
 
     /// Takes back the buffers of a batch that is done with.
@@ -85,16 +117,20 @@ impl<S: Store, R: RowSource> Preparer<S, R> {
     }
 }
 
-/// The messages behind `row`: its own, and those whose rows were merged into it, since their cells are in it too.
-pub(super) fn faults_of(batch: &Batch, row: u32, reason: &str, code: Option<String>) -> Vec<Fault> {
+/// The messages behind `row` of a block: its own, and those whose rows were merged into it, since their cells are in it
+/// too.
+pub(super) fn faults_of(batch: &Batch, block: usize, row: u32, reason: &str, code: Option<String>) -> Vec<Fault> {
     let mut rows = vec![row];
     // Merges are listed from earlier to later rows, so one pass from the end finds chains too.
-    for &(earlier, later) in batch.merged.iter().rev() {
+    for &(earlier, later) in batch.merged[block].iter().rev() {
         if rows.contains(&later) {
             rows.push(earlier);
         }
     }
-    let fault = |row| Fault { origin: batch.block.origin_of(row), reason: reason.to_owned(), code: code.clone() };
+    let fault = |row| {
+        let Origin { message, element } = batch.blocks[block].origin_of(row);
+        Fault { message, element: Some(element), reason: reason.to_owned(), code: code.clone() }
+    };
     rows.into_iter().map(fault).collect()
 }
 

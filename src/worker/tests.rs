@@ -30,7 +30,7 @@ impl Run {
 async fn run(store: &FakeStore, to: DeadLetterTo, payloads: Vec<Option<String>>) -> Run {
     let shared = Arc::new(Shared {
         store: store.clone(),
-        schema: watch::Sender::new(Arc::new(schema(2))),
+        schemas: watch::Sender::new([Arc::new(schema(2))].into()),
         progress: Mutex::default(),
         stats: Stats::default(),
         dead_letters: tokio::sync::Mutex::new(DeadLetters::new(to, "test")),
@@ -138,7 +138,7 @@ async fn a_super_table_that_changed_is_read_again() {
     let run = run(&store, DeadLetterTo::None, lines(10)).await;
     run.ended.as_ref().unwrap();
     assert_eq!((run.rows(), run.committable()), (10, vec![(run.source.clone(), 10)]));
-    assert_eq!(run.shared.schema.borrow().columns.len(), 3);
+    assert_eq!(run.shared.schemas.borrow()[0].columns.len(), 3);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use super::decide::{Action, Pauses, Tries, decide};
 use super::prepare::{Preparer, faults_of};
-use super::{Batch, Batches, OUTAGE_AFTER, Part, Shared, Store, WorkerError, Writer, place, runs};
+use super::{Batch, Batches, Fault, OUTAGE_AFTER, Shared, Store, WorkerError, Write, Writer, place, runs};
 use crate::ack::Resolution;
-use crate::dead_letter::DeadLetter;
+use crate::dead_letter::{DeadLetter, DeadRow};
 use crate::mapping::RowSource;
 use crate::stats::Stats;
 use crate::tdengine::error::{Class, TdengineError};
@@ -53,10 +53,10 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
     async fn write_batch(&mut self, mut batch: Batch) -> Result<Batch, WorkerError> {
         let mut tries = Tries::default();
         loop {
-            let mut parts = std::mem::take(&mut batch.parts);
+            let mut writes = std::mem::take(&mut batch.writes);
             // The last is written first: taken from the end.
-            parts.reverse();
-            match self.write_parts(&mut batch, parts, &mut tries).await? {
+            writes.reverse();
+            match self.write_parts(&mut batch, writes, &mut tries).await? {
                 Ended::Written => return Ok(batch),
                 Ended::Outdated => {
                     // What was written of it already is written again, which changes nothing.
@@ -71,24 +71,24 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
     async fn write_parts(
         &mut self,
         batch: &mut Batch,
-        mut parts: Vec<Part>,
+        mut writes: Vec<Write>,
         tries: &mut Tries,
     ) -> Result<Ended, WorkerError> {
         let mut pauses = Pauses::new();
-        while let Some(mut part) = parts.pop() {
-            let schema = batch.block.schema().clone();
-            let rows = part.rows.len();
+        while let Some(mut write) = writes.pop() {
+            let schema = batch.blocks[write.block].schema().clone();
+            let rows = write.part.rows.len();
             // A partition let go unwritten has a new owner, whose later values this must not overwrite.
             if !self.shared.holds(&batch.deliveries) {
                 return Ok(Ended::Outdated);
             }
-            let error = match self.writer.write(&schema, &mut part.payload).await {
+            let error = match self.writer.write(&schema, &mut write.part.payload).await {
                 Ok(()) => {
                     self.outage.over();
                     pauses.reset();
                     (tries.reinit, tries.unknown) = (0, 0);
                     Stats::add(&self.shared.stats.rows_written, rows as u64);
-                    batch.parts.push(part);
+                    batch.writes.push(write);
                     continue;
                 }
                 Err(error) => error,
@@ -101,32 +101,32 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
                 _ => {}
             }
             let action = decide(class, *tries, rows);
-            self.tell(&error, action, batch, &part.rows);
+            self.tell(&error, action, batch, &write);
             match action {
-                Action::Stop => return Err(self.fatal(error)),
+                Action::Stop => return Err(fatal(&schema, error)),
                 Action::RowIsFaulty => {
-                    let row = part.rows[0];
+                    let row = write.part.rows[0];
                     let code = error.code().map(|code| code.to_string());
-                    batch.faults.extend(faults_of(batch, row, &error.to_string(), code));
+                    batch.faults.extend(faults_of(batch, write.block, row, &error.to_string(), code));
                     continue;
                 }
                 Action::ReadSchema => {
-                    if self.read_schema(&schema, &mut pauses).await? {
+                    if self.read_schema(write.block, &schema, &mut pauses).await? {
                         return Ok(Ended::Outdated);
                     }
                     // Not so: somewhere in the cluster an older definition is still in use.
                     Stats::add(&self.shared.stats.retries, 1);
-                    parts.push(part);
+                    writes.push(write);
                     tokio::time::sleep(pauses.next()).await;
                     continue;
                 }
                 Action::Split | Action::Shrink => {
-                    let (first, second) = part.rows.split_at(rows / 2);
+                    let (first, second) = write.part.rows.split_at(rows / 2);
                     for half in [second, first] {
-                        parts.extend(self.preparer.encode(batch, half).into_iter().rev());
+                        writes.extend(self.preparer.encode(batch, write.block, half).into_iter().rev());
                     }
                 }
-                Action::Retry | Action::Reconnect => parts.push(part),
+                Action::Retry | Action::Reconnect => writes.push(write),
             }
             Stats::add(&self.shared.stats.retries, 1);
             if action == Action::Reconnect {
@@ -140,23 +140,31 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
         Ok(Ended::Written)
     }
 
-    /// Reads the super table again; whether it is another one than `used`. Tried until it is answered.
-    async fn read_schema(&mut self, used: &Arc<SuperTable>, pauses: &mut Pauses) -> Result<bool, WorkerError> {
+    /// Reads the super table of the block number `block` again; whether it is another one than `used`. Tried until it is
+    /// answered.
+    async fn read_schema(
+        &mut self,
+        block: usize,
+        used: &Arc<SuperTable>,
+        pauses: &mut Pauses,
+    ) -> Result<bool, WorkerError> {
         loop {
-            match self.writer.read_schema().await {
+            match self.writer.read_schema(used).await {
                 Ok(read) => {
                     let is_other = **used != read;
-                    self.shared.schema.send_if_modified(|known| {
-                        let changed = **known != read;
+                    self.shared.schemas.send_if_modified(|known| {
+                        let changed = *known[block] != read;
                         if changed {
                             tracing::warn!(stable = %read.qualified_name(), "the super table has changed; its definition was read again");
-                            *known = Arc::new(read);
+                            let mut schemas = known.to_vec();
+                            schemas[block] = Arc::new(read);
+                            *known = schemas.into();
                         }
                         changed
                     });
                     return Ok(is_other);
                 }
-                Err(error) if matches!(error.class(), Class::Fatal) => return Err(self.fatal(error)),
+                Err(error) if matches!(error.class(), Class::Fatal) => return Err(fatal(used, error)),
                 Err(error) => {
                     tracing::warn!(%error, "reading the super table failed; trying again");
                     self.writer.reconnect();
@@ -167,14 +175,11 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
         }
     }
 
-    fn fatal(&self, source: TdengineError) -> WorkerError {
-        WorkerError::Write { stable: self.shared.schema.borrow().qualified_name(), source }
-    }
-
-    fn tell(&self, error: &TdengineError, action: Action, batch: &Batch, rows: &[u32]) {
+    fn tell(&self, error: &TdengineError, action: Action, batch: &Batch, write: &Write) {
+        let (block, rows) = (&batch.blocks[write.block], &write.part.rows);
         let Some(&row) = rows.first() else { return };
-        let table = batch.block.table_name(batch.block.table_of(row));
-        let (source, offset) = place(&batch.deliveries[batch.block.origin_of(row) as usize].message);
+        let table = block.table_name(block.table_of(row));
+        let (source, offset) = place(&batch.deliveries[block.origin_of(row).message as usize].message);
         let first = format!("{source} offset {offset} table {table}");
         match action {
             Action::Stop | Action::RowIsFaulty => {
@@ -189,53 +194,62 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
 
     /// Sets faulty messages aside, then counts all of the batch as resolved.
     async fn resolve(&mut self, batch: &Batch) -> Result<(), WorkerError> {
-        let mut faulty = vec![false; batch.deliveries.len()];
+        let mut resolutions = vec![Resolution::Written; batch.deliveries.len()];
+        batch.filtered.iter().for_each(|&message| resolutions[message as usize] = Resolution::Filtered);
+        batch.faults.iter().for_each(|fault| resolutions[fault.message as usize] = Resolution::DeadLettered);
+        let is_dead = |resolution: Resolution| resolution == Resolution::DeadLettered;
         if !batch.faults.is_empty() {
-            let now_ms = (self.shared.now_ms)();
-            let mut letters = Vec::new();
-            for fault in &batch.faults {
-                let (seen, delivery) = (&mut faulty[fault.origin as usize], &batch.deliveries[fault.origin as usize]);
-                if !std::mem::replace(seen, true) {
-                    letters.push(DeadLetter::new(&delivery.message, fault.reason.clone(), fault.code.clone(), now_ms));
-                }
-            }
-            letters.sort_by_key(|letter| (letter.partition, letter.offset));
+            let letters = self.letters(batch);
             // What came before the first bad message is written, and may be committed, whatever becomes of it.
-            self.shared
-                .dead_letters
-                .lock()
-                .await
-                .keep(&letters)
-                .await
-                .inspect_err(|_| self.resolve_good(batch, &faulty))?;
+            let kept = self.shared.dead_letters.lock().await.keep(&letters).await;
+            kept.inspect_err(|_| self.resolve_those(batch, &resolutions, |resolution| !is_dead(resolution)))?;
             Stats::add(&self.shared.stats.dead_lettered, letters.len() as u64);
         }
-        self.resolve_good(batch, &faulty);
-        let mut progress = self.shared.progress();
-        for (delivery, _) in batch.deliveries.iter().zip(&faulty).filter(|(_, faulty)| **faulty) {
-            let (source, offset) = (&delivery.message.source, delivery.message.offset);
-            progress.acks.resolve(source, delivery.epoch, [offset..=offset], Resolution::DeadLettered);
-        }
-        drop(progress);
-        Stats::add(&self.shared.stats.merged, batch.merged.len() as u64);
-        Stats::add(&self.shared.stats.batches, u64::from(!batch.parts.is_empty()));
+        self.resolve_those(batch, &resolutions, |_| true);
+        Stats::add(&self.shared.stats.filtered, batch.filtered.len() as u64);
+        Stats::add(&self.shared.stats.merged, batch.merged.iter().map(Vec::len).sum::<usize>() as u64);
+        Stats::add(&self.shared.stats.batches, u64::from(!batch.writes.is_empty()));
         Ok(())
     }
 
-    fn resolve_good(&self, batch: &Batch, faulty: &[bool]) {
+    /// A letter for each message at fault, in the order of their offsets.
+    fn letters(&self, batch: &Batch) -> Vec<DeadLetter> {
+        let now_ms = (self.shared.now_ms)();
+        let mut faults: Vec<&Fault> = batch.faults.iter().collect();
+        faults.sort_by_key(|fault| (fault.message, fault.element));
+        let letter = |faults: &[&Fault]| {
+            let message = &batch.deliveries[faults[0].message as usize].message;
+            let row = |fault: &&Fault| {
+                let (reason, code) = (fault.reason.clone(), fault.code.clone());
+                fault.element.map(|element| DeadRow { element, reason, code })
+            };
+            let rows = faults.iter().filter_map(row).collect();
+            DeadLetter::new(message, faults[0].reason.clone(), faults[0].code.clone(), rows, now_ms)
+        };
+        let mut letters: Vec<_> = faults.chunk_by(|a, b| a.message == b.message).map(letter).collect();
+        letters.sort_by_key(|letter| (letter.partition, letter.offset));
+        letters
+    }
+
+    fn resolve_those(&self, batch: &Batch, resolutions: &[Resolution], which: impl Fn(Resolution) -> bool) {
         let mut progress = self.shared.progress();
         let mut at = 0;
         for run in runs(&batch.deliveries) {
-            for good in run.iter().zip(&faulty[at..]).collect::<Vec<_>>().chunk_by(|a, b| a.1 == b.1) {
-                let [(first, false), ..] = good else { continue };
-                let Some((last, _)) = good.last() else { continue };
-                // Offsets in between that were never delivered (compacted away, say) are no matter to the tracker.
-                let offsets = first.message.offset..=last.message.offset;
-                progress.acks.resolve(&first.message.source, first.epoch, [offsets], Resolution::Written);
+            for alike in run.iter().zip(&resolutions[at..]).collect::<Vec<_>>().chunk_by(|a, b| a.1 == b.1) {
+                let ([(first, resolution), ..], Some((last, _))) = (alike, alike.last()) else { continue };
+                if which(**resolution) {
+                    // Offsets in between that were never delivered (compacted away, say) are no matter to the tracker.
+                    let offsets = first.message.offset..=last.message.offset;
+                    progress.acks.resolve(&first.message.source, first.epoch, [offsets], **resolution);
+                }
             }
             at += run.len();
         }
     }
+}
+
+fn fatal(stable: &SuperTable, source: TdengineError) -> WorkerError {
+    WorkerError::Write { stable: stable.qualified_name(), source }
 }
 
 /// Whether this worker waits for TDengine, told to the pipeline after a while.

@@ -54,8 +54,8 @@ async fn a_refusal_for_good_ends_the_pipeline_and_what_is_resolved_is_committed(
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_the_decoding_is_a_failure() {
     struct Broken;
-    impl RowSource for Broken {
-        fn append(
+    impl crate::mapping::OneRow for Broken {
+        fn append_one(
             &mut self,
             _: &crate::message::Message,
             _: u32,

@@ -89,7 +89,7 @@ impl Member {
         rows: impl Fn() -> R + Clone + Send + 'static,
     ) -> Self {
         let subscription = queue.queue_subscribe(&topics(), "g").unwrap();
-        let pipeline = Pipeline::new(settings, subscription, store.clone(), schema(2));
+        let pipeline = Pipeline::new(settings, subscription, store.clone(), vec![schema(2)]);
         let (graceful, stopped) = oneshot::channel::<()>();
         let (abort, aborted) = oneshot::channel::<()>();
         let watch = pipeline.watch();
