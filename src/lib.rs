@@ -16,6 +16,7 @@ pub mod message;
 pub mod mq;
 pub mod queue;
 pub mod codec;
+pub mod format;
 pub mod record;
 pub mod simulate;
 pub mod mapping;

@@ -211,6 +211,9 @@ impl Layers<'_> {
             dead_letter,
             workers,
             timeout,
+            table: _,
+            unmatched: _,
+            test: _,
         } = file;
         let default = KafkaSettings::default();
 

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::mapping::config::{FormatConfig, TableConfig, TestConfig, UnmatchedConfig};
+
 /// Why a configuration file cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -75,13 +77,21 @@ pub struct FileConfig {
     #[serde(default)]
     pub kafka: Kafka,
     #[serde(default)]
-    pub format: Format,
+    pub format: FormatConfig,
     #[serde(default)]
     pub tdengine: Tdengine,
     #[serde(default)]
     pub queue: Queue,
     #[serde(default)]
     pub dead_letter: DeadLetter,
+    /// A mapping: the tables that messages become rows of. None: the demo record.
+    #[serde(default)]
+    pub table: Vec<TableConfig>,
+    #[serde(default)]
+    pub unmatched: UnmatchedConfig,
+    /// Tests of the mapping.
+    #[serde(default)]
+    pub test: Vec<TestConfig>,
     pub workers: Option<usize>,
     pub timeout: Option<String>,
 }
@@ -108,20 +118,18 @@ pub struct Kafka {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)]
-pub struct Format {
-    #[serde(rename = "type")]
-    pub kind: Option<String>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(deny_unknown_fields)]
-#[allow(missing_docs)]
 pub struct Tdengine {
     pub url: Option<String>,
     pub user: Option<String>,
     pub password_file: Option<PathBuf>,
     pub stable: Option<String>,
     pub write: Option<String>,
+    /// What is made where it is missing: `none` (the default), `stable`, `database,stable`.
+    pub create: Option<String>,
+    /// What is changed where the mapping wants more: `none` (the default), `add-column`, `widen`, `add-column,widen`.
+    pub evolve: Option<String>,
+    /// Where a message's tags differ from its table's: `log` (the default), `ignore`, `alter`.
+    pub tag_drift: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]

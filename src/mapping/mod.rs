@@ -1,5 +1,6 @@
 //! From a message to rows: what a worker does with each message before anything is encoded.
 
+pub mod config;
 mod records;
 
 pub use records::{DemoRows, RecordRows};

@@ -1,0 +1,79 @@
+//! Payloads of any shape: from bytes to the values at the places that a mapping wants.
+//!
+//! A mapping says once, as a [`Plan`], which places of a payload it needs. A [`Decoder`] walks each payload once and
+//! hands out what it finds there, borrowed from the payload wherever the format lets it; everything else is passed over.
+//!
+//! ```text
+//! record: the message, or one line of it       array: what a table's `rows` points to
+//! ┌───────────────────────────────┐
+//! │ site, gateway, ..  (places)   │ ─► Visitor::record
+//! │ records: [ {..}, {..}, {..} ] │ ─► Visitor::element, once each, with the record's places beside its own
+//! └───────────────────────────────┘ ─► Visitor::end
+//! ```
+
+mod plan;
+
+use serde_json::Value as Tree;
+
+pub use plan::{Child, NodeId, Path, PathError, Places, Plan};
+
+use crate::row::Value;
+
+/// What stands at a wanted place.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Found<'p> {
+    /// A single value; [`Value::Unset`] where there is nothing.
+    Value(Value<'p>),
+    /// An object or array, whole, where the plan wants it so.
+    Tree(Tree),
+    /// An object or array where the plan wants a single value; for messages to people, as `an object`.
+    Nested(&'static str),
+}
+
+impl Found<'_> {
+    /// Nothing is there.
+    pub const MISSING: Found<'static> = Found::Value(Value::Unset);
+
+    /// Whether something is there.
+    pub const fn is_there(&self) -> bool {
+        !matches!(self, Self::Value(Value::Unset))
+    }
+}
+
+/// Takes what a decoder finds. `places` are those of [`Plan`], in the order that they were wanted in.
+pub trait Visitor<'p> {
+    /// A record begins; its own places are all known, arrays among them as [`Found::Nested`]. False: its elements
+    /// are not wanted, and no [`Self::end`] follows.
+    fn record(&mut self, places: &[Found<'p>]) -> bool;
+
+    /// An element of the array number `array` of the plan. `record` are the places of the record around it.
+    fn element(&mut self, array: usize, record: &[Found<'p>], places: &[Found<'p>]);
+
+    /// All elements of the record were handed out.
+    fn end(&mut self, places: &[Found<'p>]);
+
+    /// One of several records of the payload cannot be read; those before and after it can.
+    fn broken(&mut self, reason: FormatError);
+}
+
+/// Reads payloads of one format. Each worker has its own, so that it may keep what it has learned.
+pub trait Decoder: Send {
+    /// Reads `payload` and hands out what `plan` wants.
+    ///
+    /// # Errors
+    /// The payload is no record of the format. Nothing was handed out then: a record is handed out only when all of it
+    /// was found well formed, and one bad record among several is told to [`Visitor::broken`].
+    fn decode<'p>(&mut self, payload: &'p [u8], plan: &Plan, visitor: &mut dyn Visitor<'p>) -> Result<(), FormatError>;
+}
+
+/// Why a payload, or one of its records, cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not {format}{}: {reason}", position.map_or(String::new(), |at| format!(" at byte {at}")))]
+pub struct FormatError {
+    /// The format that was tried.
+    pub format: &'static str,
+    /// How many bytes into the payload; `None` where the format's reader does not tell.
+    pub position: Option<usize>,
+    /// What is wrong there; short, and nothing of the payload in it but a few characters.
+    pub reason: String,
+}
