@@ -79,6 +79,14 @@ pub enum CellError {
     /// NCHAR and JSON take UTF-8 only.
     #[error("is not UTF-8")]
     NotUtf8,
+    /// A text is no moment of the kind that it should be.
+    #[error("is {text:?}, which is not {wanted}")]
+    NotATime {
+        /// The text, or its beginning.
+        text: String,
+        /// The unit or pattern that was wanted.
+        wanted: String,
+    },
     /// The timestamp, or the second column of a composite key, is missing.
     #[error("is part of the key and must have a value")]
     MissingKey,
@@ -622,6 +630,8 @@ impl RowBuilder<'_> {
             return Ok(());
         }
         let row = self.table as usize;
+        // A table is made with all its tags: none without a value.
+        let value = if matches!(value, Value::Unset) { &Value::Null } else { value };
         set(&mut self.block.tags, &self.block.schema, &self.block.schema.tags, tag, row, value)
     }
 

@@ -77,3 +77,22 @@ pub struct FormatError {
     /// What is wrong there; short, and nothing of the payload in it but a few characters.
     pub reason: String,
 }
+
+/// Makes a decoder for each worker.
+pub type DecoderFactory = std::sync::Arc<dyn Fn() -> Box<dyn Decoder> + Send + Sync>;
+
+/// What reads payloads as `config` says; files that it names are looked for in `folder`.
+///
+/// # Errors
+/// What is wrong with it, and what to write.
+pub fn decoder(
+    config: &crate::mapping::config::FormatConfig,
+    _folder: &std::path::Path,
+) -> Result<DecoderFactory, String> {
+    match config.kind.as_deref() {
+        Some("json") => Ok(std::sync::Arc::new(|| Box::new(tree::JsonTree))),
+        other => Err(format!("type {other:?} is none of json")),
+    }
+}
+
+mod tree;

@@ -21,7 +21,12 @@ pub struct PathError {
 }
 
 impl Path {
-    /// The way of these keys.
+    /// The place of the key `name`, in the element where there is one.
+    pub fn name(name: &str) -> Self {
+        Self { keys: vec![name.to_owned()], is_absolute: false }
+    }
+
+    /// The way of these keys from the record.
     pub fn of(keys: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self { keys: keys.into_iter().map(Into::into).collect(), is_absolute: true }
     }

@@ -1,13 +1,64 @@
 //! From a message to rows: what a worker does with each message before anything is encoded.
 
+mod compile;
 pub mod config;
+mod convert;
+mod expression;
+mod name;
 mod records;
+mod rows;
+mod source;
+#[cfg(test)]
+mod tests;
+mod time;
 
+use std::sync::Arc;
+
+pub use compile::{MappingError, MappingErrors};
 pub use records::{DemoRows, RecordRows};
+pub use rows::MappedRows;
+pub use time::TimeFormat;
 
 use crate::block::{Block, RowFault};
 use crate::codec::CodecError;
+use crate::format::FormatError;
 use crate::message::Message;
+
+/// A mapping by configuration, compiled: which messages become rows of which tables, and how. Cheap to clone.
+#[derive(Clone)]
+pub struct Mapping(Arc<compile::Compiled>);
+
+/// A compiled `when`, and where its variables stand.
+#[derive(Debug)]
+struct Condition {
+    expression: expression::Expression,
+    spots: Vec<Option<source::Spot>>,
+}
+
+/// What is wrong with a field of a message.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct FieldFault {
+    /// The column, tag, or part of the table's name that it is for.
+    pub field: String,
+    /// What is wrong.
+    pub reason: FieldReason,
+}
+
+/// Why a field of a message cannot be used.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FieldReason {
+    /// It is not there, or null.
+    #[error("the message has no value for it")]
+    Missing,
+    /// It is of a kind that does not serve here.
+    #[error("is {0}, which does not serve here")]
+    Wrong(&'static str),
+    /// An expression fails.
+    #[error("{0}")]
+    Expression(String),
+}
 
 /// Why a message, or a row of it, cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +70,21 @@ pub enum MessageFault {
     /// The payload is not what the codec reads.
     #[error("cannot be decoded: {0}")]
     Codec(#[from] CodecError),
+    /// The payload is not of the format that the mapping names.
+    #[error("cannot be decoded: {0}")]
+    Format(#[from] FormatError),
+    /// A field is missing, or not what it should be.
+    #[error("{0}")]
+    Field(#[from] FieldFault),
+    /// The message, or row, has no timestamp.
+    #[error("has no timestamp: {0}")]
+    NoTimestamp(FieldFault),
+    /// A `when` cannot be evaluated.
+    #[error("when: {0}")]
+    Condition(String),
+    /// No table of the mapping takes it.
+    #[error("no [[table]] takes it: no `when` holds, or its `rows` are not there; see [unmatched]")]
+    Unmatched,
     /// The pipeline has no super table at all.
     #[error("no super table was given to write to")]
     NoTable,
