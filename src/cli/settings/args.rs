@@ -1,0 +1,110 @@
+//! The flags that several commands share.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use kafka_taos::codec::Format;
+use kafka_taos::dead_letter::DeadLetterTo;
+use kafka_taos::mq::kafka::StartOffset;
+use kafka_taos::tdengine::WriteMode;
+use kafka_taos::tdengine::dsn::Dsn;
+
+use super::units::{at_least_one, bytes, duration, key_value};
+
+/// How to reach Kafka, and what to read there.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Kafka")]
+pub(crate) struct KafkaArgs {
+    /// Brokers, HOST:PORT, several by comma [default: localhost:9092]
+    #[arg(long, env = "KAFKA_BROKERS", hide_env_values = true)]
+    brokers: Option<String>,
+    /// Topic; repeat it for several; ^REGEX for a pattern [default: test]
+    #[arg(long, env = "KAFKA_TOPIC", hide_env_values = true, value_delimiter = ',')]
+    topic: Vec<String>,
+    /// Consumer group [default: the topic's name]
+    #[arg(long, env = "KAFKA_GROUP", hide_env_values = true)]
+    group: Option<String>,
+    /// Where a group begins that has committed nothing: earliest, latest, an offset, @MILLISECONDS or a time as of
+    /// RFC 3339 [default: earliest]
+    #[arg(long, env = "KAFKA_OFFSET", hide_env_values = true, allow_hyphen_values = true)]
+    offset: Option<StartOffset>,
+    /// How long a member may be silent before its partitions go to another [default: 10s]
+    #[arg(long, value_parser = duration)]
+    session_timeout: Option<Duration>,
+    /// PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 [default with a user: PLAIN]
+    #[arg(long, env = "KAFKA_SASL_MECHANISM", hide_env_values = true)]
+    sasl_mechanism: Option<String>,
+    /// User for SASL
+    #[arg(long, env = "KAFKA_USER", hide_env_values = true)]
+    user: Option<String>,
+    /// File with the password for SASL; or KAFKA_PASSWORD in the environment
+    #[arg(long)]
+    password_file: Option<PathBuf>,
+    /// Certificates of the authorities to trust, PEM; turns TLS on
+    #[arg(long, env = "KAFKA_TLS_CA", hide_env_values = true)]
+    tls_ca: Option<PathBuf>,
+    /// The client's certificate, PEM
+    #[arg(long, env = "KAFKA_TLS_CERT", hide_env_values = true)]
+    tls_cert: Option<PathBuf>,
+    /// The client's key, PEM
+    #[arg(long, env = "KAFKA_TLS_KEY", hide_env_values = true)]
+    tls_key: Option<PathBuf>,
+    /// Any librdkafka property; repeat it for several
+    #[arg(long = "kafka", value_name = "KEY=VALUE", value_parser = key_value)]
+    property: Vec<(String, String)>,
+}
+
+/// How to reach TDengine.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "TDengine")]
+pub(crate) struct TdengineArgs {
+    /// ws://USER[:PASSWORD]@HOST:PORT/DB; wss, http, https too; several hosts by comma
+    /// [default: ws://root:taosdata@localhost:6041/test]
+    #[arg(long, env = "TDENGINE_URL", hide_env_values = true, value_name = "URL", alias = "taosuri")]
+    tdengine: Option<Dsn>,
+    /// How rows are written: stmt2, sql, rest [default: stmt2]
+    #[arg(long)]
+    write: Option<WriteMode>,
+}
+
+/// How the consumer works.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Queue and workers")]
+pub(crate) struct QueueArgs {
+    /// Workers, each with a queue and a connection of its own [default: 4]
+    #[arg(long, alias = "worker", env = "KAFKA_TAOS_WORKERS", hide_env_values = true, value_parser = at_least_one)]
+    workers: Option<usize>,
+    /// Messages that a queue holds at most
+    #[arg(long, env = "QUEUE_MAX_QUEUE_SIZE", hide_env_values = true)]
+    queue_max_size: Option<usize>,
+    /// Bytes that a queue holds at most, e.g. 8MiB
+    #[arg(long, value_parser = bytes)]
+    queue_max_bytes: Option<usize>,
+    /// Messages in a batch at most
+    #[arg(long, env = "QUEUE_MAX_BATCH_SIZE", hide_env_values = true)]
+    batch_max_size: Option<usize>,
+    /// Messages that make a batch before the linger time is over
+    #[arg(long, env = "QUEUE_MIN_BATCH_SIZE", hide_env_values = true)]
+    batch_min_size: Option<usize>,
+    /// Bytes in a batch at most, e.g. 2MiB
+    #[arg(long, value_parser = bytes)]
+    batch_max_bytes: Option<usize>,
+    /// How long a message waits for others at most, e.g. 50ms
+    #[arg(long, env = "QUEUE_LINGER_TIME", hide_env_values = true, value_parser = duration)]
+    linger: Option<Duration>,
+    /// Where messages go that cannot be written: file:FOLDER, or none to stop at the first [default: none]
+    #[arg(long, env = "KAFKA_TAOS_DEAD_LETTER", hide_env_values = true)]
+    dead_letter: Option<DeadLetterTo>,
+}
+
+/// What all commands share.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct CommonArgs {
+    /// How long a command tries to connect; a running consumer tries without end [default: 10s]
+    #[arg(long, value_parser = duration)]
+    timeout: Option<Duration>,
+    /// How records are encoded: msgpack, json [default: msgpack]
+    #[arg(long)]
+    codec: Option<Format>,
+}

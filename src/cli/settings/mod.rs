@@ -1,0 +1,128 @@
+//! From flags, environment and file to the settings in force: flag > environment > file > default.
+//!
+//! A file a section: what its settings are read from, and their defaults. [`layers`] knows which layer wins.
+
+mod args;
+mod kafka;
+mod layers;
+mod queue;
+mod tdengine;
+mod units;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::ArgMatches;
+use kafka_taos::codec::Format;
+use kafka_taos::config::file::FileConfig;
+use kafka_taos::dead_letter::DeadLetterTo;
+use kafka_taos::mq::kafka::KafkaSettings;
+use kafka_taos::queue::QueueSettings;
+use kafka_taos::tdengine::WriteMode;
+use kafka_taos::tdengine::dsn::Dsn;
+
+pub(crate) use args::{CommonArgs, KafkaArgs, QueueArgs, TdengineArgs};
+pub(crate) use layers::Shown;
+pub(crate) use units::{duration, key_value};
+
+use super::Failure;
+use layers::Layers;
+use units::human;
+
+/// The file that is read where `--config` names none.
+const DEFAULT_FILE: &str = "kafka-taos.toml";
+
+/// The settings in force.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) kafka: KafkaSettings,
+    pub(crate) topics: Vec<String>,
+    pub(crate) group: Option<String>,
+    pub(crate) tdengine: Dsn,
+    pub(crate) stable: Option<String>,
+    pub(crate) write: WriteMode,
+    pub(crate) workers: usize,
+    pub(crate) queue: QueueSettings,
+    pub(crate) dead_letter: DeadLetterTo,
+    pub(crate) codec: Format,
+    pub(crate) timeout: Duration,
+    pub(crate) shown: Vec<Shown>,
+}
+
+impl Settings {
+    /// The only topic there is.
+    ///
+    /// # Errors
+    /// There are several, or a pattern.
+    pub(crate) fn one_topic(&self) -> Result<&str, Failure> {
+        match self.topics.as_slice() {
+            [topic] if !topic.starts_with('^') => Ok(topic),
+            _ => Err(Failure::usage("this command takes one topic by name: give one --topic")),
+        }
+    }
+
+    /// The database that the TDengine URL names.
+    ///
+    /// # Errors
+    /// It names none.
+    pub(crate) fn database(&self) -> Result<&str, Failure> {
+        let missing = || Failure::usage("no database: put it in the URL, ws://USER@HOST:6041/DATABASE");
+        self.tdengine.database.as_deref().ok_or_else(missing)
+    }
+
+    /// The group: as set, or the name of the only topic.
+    ///
+    /// # Errors
+    /// Several topics or a pattern, and no group.
+    pub(crate) fn group(&self) -> Result<String, Failure> {
+        match (&self.group, self.topics.as_slice()) {
+            (Some(group), _) => Ok(group.clone()),
+            (None, [topic]) if !topic.starts_with('^') => Ok(topic.clone()),
+            _ => Err(Failure::usage("with several topics or a pattern the group must be given: --group NAME")),
+        }
+    }
+
+    /// Reads all layers. `matches` are those of the command; `config` is what `--config` said.
+    pub(crate) fn resolve(matches: &ArgMatches, config: Option<&Path>) -> Result<Self, Failure> {
+        let (file, path) = match config {
+            Some(path) => (FileConfig::read(path).map_err(|e| Failure::usage(e.to_string()))?, path.to_owned()),
+            None if Path::new(DEFAULT_FILE).exists() => {
+                let path = PathBuf::from(DEFAULT_FILE);
+                (FileConfig::read(&path).map_err(|e| Failure::usage(e.to_string()))?, path)
+            }
+            None => (FileConfig::default(), PathBuf::new()),
+        };
+        let mut layers = Layers { matches, path, shown: Vec::new() };
+        let settings = Self::of(&mut layers, file)?;
+        settings.kafka.check().map_err(|error| Failure::usage(error.to_string()))?;
+        Ok(settings)
+    }
+
+    fn of(layers: &mut Layers<'_>, file: FileConfig) -> Result<Self, Failure> {
+        let FileConfig {
+            kafka,
+            format,
+            tdengine,
+            queue,
+            dead_letter,
+            workers,
+            timeout,
+            table: _,
+            unmatched: _,
+            test: _,
+        } = file;
+        let (kafka, topics, group) = layers.kafka(kafka)?;
+        let (tdengine, write, stable) = layers.tdengine(tdengine)?;
+        let workers = layers.pick("workers", "workers", workers, 4);
+        let queue = layers.queue(queue)?;
+        let to_in_file = layers.parsed("dead_letter.to", dead_letter.to)?;
+        let dead_letter = layers.pick("dead-letter", "dead_letter", to_in_file, DeadLetterTo::None);
+        let codec_in_file = layers.parsed("format.type", format.kind)?;
+        let codec = layers.pick("codec", "codec", codec_in_file, Format::MsgPack);
+        let timeout_in_file = layers.parsed_by("timeout", timeout, duration)?;
+        let timeout = layers.pick_shown("timeout", "timeout", timeout_in_file, Duration::from_secs(10), human);
+        let kafka = KafkaSettings { request_timeout: timeout, ..kafka };
+        let shown = std::mem::take(&mut layers.shown);
+        Ok(Self { kafka, topics, group, tdengine, stable, write, workers, queue, dead_letter, codec, timeout, shown })
+    }
+}

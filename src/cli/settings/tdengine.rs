@@ -1,0 +1,45 @@
+//! `[tdengine]` and its flags.
+
+use std::path::PathBuf;
+
+use kafka_taos::config::Secret;
+use kafka_taos::config::file;
+use kafka_taos::tdengine::WriteMode;
+use kafka_taos::tdengine::dsn::Dsn;
+
+use super::Failure;
+use super::layers::{Layers, env, read_secret};
+
+impl Layers<'_> {
+    /// How to reach TDengine, how rows are written, the demo record's super table.
+    pub(super) fn tdengine(&mut self, file: file::Tdengine) -> Result<(Dsn, WriteMode, Option<String>), Failure> {
+        let url_in_file = self.parsed("tdengine.url", file.url)?;
+        let dsn_default =
+            "ws://root:taosdata@localhost:6041/test".parse::<Dsn>().map_err(|e| Failure::failed(e.to_string()))?;
+        if std::env::args().any(|argument| argument == "--taosuri" || argument.starts_with("--taosuri=")) {
+            tracing::warn!("--taosuri is an old name: write --tdengine ws://USER@HOST:6041/DB");
+        }
+        let mut tdengine = self.pick("tdengine", "tdengine", url_in_file, dsn_default);
+        if let Some(user) = env("TDENGINE_USER").or(file.user) {
+            tdengine = tdengine.with_user(Some(&user));
+        }
+        if let Some(password) = self.tdengine_password(file.password_file)? {
+            tdengine = tdengine.with_password(Some(password.expose()));
+        }
+        let write_in_file = self.parsed("tdengine.write", file.write)?;
+        let write = self.pick("write", "write", write_in_file, WriteMode::Stmt2);
+        // What nobody chose is checked by the commands that write.
+        if self.shown.last().is_some_and(|write| write.from != "default") {
+            write.check(&tdengine).map_err(Failure::usage)?;
+        }
+        let stable = self.pick_optional("stable", "stable", file.stable);
+        Ok((tdengine, write, stable))
+    }
+
+    fn tdengine_password(&self, file: Option<PathBuf>) -> Result<Option<Secret>, Failure> {
+        if let Some(password) = env("TDENGINE_PASSWORD") {
+            return Ok(Some(Secret::new(password)));
+        }
+        env("TDENGINE_PASSWORD_FILE").map(PathBuf::from).or(file).map(|path| read_secret(&path)).transpose()
+    }
+}
