@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use kafka_taos::mapping::DemoRows;
 use kafka_taos::message::{Offset, TopicPartition};
 use kafka_taos::mq::MessageQueue as _;
 use kafka_taos::mq::kafka::{Admin, KafkaQueue, KafkaSubscription};
 use kafka_taos::pipeline::{Pipeline, PipelineSettings, Stop, Watch};
+use kafka_taos::row::Precision;
 use kafka_taos::stats::{PartitionStats, Snapshot, line};
 use kafka_taos::tdengine::schema::SuperTable;
 use kafka_taos::tdengine::{Class, ConnectOptions, TaosStore, TdengineError};
@@ -79,13 +79,12 @@ impl Consume {
         let group = settings.group()?;
         let signals = Signals::watch()?;
         let store = store(&settings)?;
-        let (database, stable) = (settings.database()?, settings.stable.as_deref().unwrap_or("stb"));
         let ends = match self.until_end {
             true => Some(ends(&settings)?),
             false => None,
         };
-        let schema = tokio::select! {
-            schema = super_table(&store, database, stable, self.until_end) => schema?,
+        let schemas = tokio::select! {
+            schemas = super_tables(&settings, &store, self.until_end) => schemas?,
             () = signals.first() => {
                 context.print_json(&Consumed::of(Snapshot::default(), 0.0))?;
                 return Ok(Ended::Signal(signals.exit_code().unwrap_or(130)));
@@ -94,10 +93,9 @@ impl Consume {
         let queue = KafkaQueue::new(settings.kafka.clone())?;
         queue.on_connection_lost(|reason| tracing::warn!(reason, "no broker can be reached; trying again"));
         queue.on_connected(|| tracing::info!("connected to Kafka"));
-        let pipeline = pipeline(&settings, &queue, &group, store, vec![schema], ends)?;
+        let pipeline = pipeline(&settings, &queue, &group, store, schemas, ends)?;
         let watch = pipeline.watch();
         let began = Instant::now();
-        let codec = settings.codec;
         let first = signals.first();
         let graceful = async {
             first.await;
@@ -105,7 +103,7 @@ impl Consume {
         };
         let stop = Stop { graceful, abort: signals.second() };
         let ended = tokio::select! {
-            ended = pipeline.run(move || DemoRows::new(codec), stop) => ended,
+            ended = pipeline.run(settings.rows(), stop) => ended,
             () = lines(&watch, context.quiet) => return Err(Failure::failed("the line a second ended")),
         };
         let seconds = began.elapsed().as_secs_f64();
@@ -177,6 +175,24 @@ pub(super) fn store(settings: &Settings) -> Result<TaosStore, Failure> {
     settings.write.check(&settings.tdengine).map_err(Failure::usage)?;
     let options = ConnectOptions { connect_timeout: settings.timeout, ..ConnectOptions::default() };
     Ok(TaosStore::new(settings.tdengine.clone(), settings.write, options))
+}
+
+/// Reads the super tables that rows go to: those of the mapping, or that of the demo record.
+pub(super) async fn super_tables(
+    settings: &Settings,
+    store: &TaosStore,
+    at_once: bool,
+) -> Result<Vec<SuperTable>, Failure> {
+    let database = settings.database()?;
+    let Some(mapping) = &settings.mapping else {
+        let stable = settings.stable.as_deref().unwrap_or("stb");
+        return Ok(vec![super_table(store, database, stable, at_once).await?]);
+    };
+    let mut schemas = Vec::new();
+    for wanted in mapping.super_tables(database, Precision::default()) {
+        schemas.push(super_table(store, database, &wanted.name, at_once).await?);
+    }
+    Ok(schemas)
 }
 
 /// Reads the super table. A consumer that runs waits for a server that is away, and for a table that is not there yet;

@@ -127,6 +127,18 @@ pub trait RowSource: Send + 'static {
     ) -> Result<Outcome, MessageFault>;
 }
 
+impl RowSource for Box<dyn RowSource> {
+    fn append(
+        &mut self,
+        message: &Message,
+        origin: u32,
+        blocks: &mut [Block],
+        faulty: &mut Vec<FaultyRow>,
+    ) -> Result<Outcome, MessageFault> {
+        (**self).append(message, origin, blocks, faulty)
+    }
+}
+
 /// Makes one row of each message, all in the first super table. What most types of a program's own come to.
 pub trait OneRow: Send + 'static {
     /// Appends the row of `message` to `block`; `origin` is the message's place in its batch.

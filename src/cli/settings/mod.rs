@@ -16,6 +16,7 @@ use clap::ArgMatches;
 use kafka_taos::codec::Format;
 use kafka_taos::config::file::FileConfig;
 use kafka_taos::dead_letter::DeadLetterTo;
+use kafka_taos::mapping::{DemoRows, Mapping, RowSource};
 use kafka_taos::mq::kafka::KafkaSettings;
 use kafka_taos::queue::QueueSettings;
 use kafka_taos::tdengine::WriteMode;
@@ -45,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) queue: QueueSettings,
     pub(crate) dead_letter: DeadLetterTo,
     pub(crate) codec: Format,
+    /// How messages become rows; `None`: they are demo records.
+    pub(crate) mapping: Option<Mapping>,
     pub(crate) timeout: Duration,
     pub(crate) shown: Vec<Shown>,
 }
@@ -68,6 +71,15 @@ impl Settings {
     pub(crate) fn database(&self) -> Result<&str, Failure> {
         let missing = || Failure::usage("no database: put it in the URL, ws://USER@HOST:6041/DATABASE");
         self.tdengine.database.as_deref().ok_or_else(missing)
+    }
+
+    /// What makes rows of messages.
+    pub(crate) fn rows(&self) -> impl Fn() -> Box<dyn RowSource> + Clone + Send + Sync + 'static {
+        let (mapping, codec) = (self.mapping.clone(), self.codec);
+        move || match &mapping {
+            Some(mapping) => Box::new(mapping.rows()),
+            None => Box::new(DemoRows::new(codec)),
+        }
     }
 
     /// The group: as set, or the name of the only topic.
@@ -99,30 +111,44 @@ impl Settings {
     }
 
     fn of(layers: &mut Layers<'_>, file: FileConfig) -> Result<Self, Failure> {
-        let FileConfig {
-            kafka,
-            format,
-            tdengine,
-            queue,
-            dead_letter,
-            workers,
-            timeout,
-            table: _,
-            unmatched: _,
-            test: _,
-        } = file;
+        let FileConfig { kafka, format, tdengine, queue, dead_letter, table, unmatched, test: _, workers, timeout } =
+            file;
+        let mapping = match table.is_empty() {
+            true => None,
+            false => {
+                let folder = layers.path.parent().unwrap_or(Path::new("")).to_owned();
+                let compiled = Mapping::compile(&format, &table, &unmatched, &folder);
+                let place = layers.path.display();
+                Some(compiled.map_err(|errors| Failure::usage(format!("configuration {place}:\n{errors}")))?)
+            }
+        };
         let (kafka, topics, group) = layers.kafka(kafka)?;
         let (tdengine, write, stable) = layers.tdengine(tdengine)?;
         let workers = layers.pick("workers", "workers", workers, 4);
         let queue = layers.queue(queue)?;
         let to_in_file = layers.parsed("dead_letter.to", dead_letter.to)?;
         let dead_letter = layers.pick("dead-letter", "dead_letter", to_in_file, DeadLetterTo::None);
-        let codec_in_file = layers.parsed("format.type", format.kind)?;
+        // A mapping reads formats that no typed record comes in.
+        let codec_in_file = layers.parsed("format.type", format.kind.filter(|_| mapping.is_none()))?;
         let codec = layers.pick("codec", "codec", codec_in_file, Format::MsgPack);
         let timeout_in_file = layers.parsed_by("timeout", timeout, duration)?;
         let timeout = layers.pick_shown("timeout", "timeout", timeout_in_file, Duration::from_secs(10), human);
         let kafka = KafkaSettings { request_timeout: timeout, ..kafka };
         let shown = std::mem::take(&mut layers.shown);
-        Ok(Self { kafka, topics, group, tdengine, stable, write, workers, queue, dead_letter, codec, timeout, shown })
+        Ok(Self {
+            kafka,
+            topics,
+            group,
+            tdengine,
+            stable,
+            write,
+            workers,
+            queue,
+            dead_letter,
+            codec,
+            mapping,
+            timeout,
+            shown,
+        })
     }
 }
