@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
-use super::config::{FieldConfig, Fields, FormatConfig, TableConfig, TimestampConfig, UnmatchedConfig};
+use super::config::{FieldConfig, Fields, FormatConfig, NameConfig, TableConfig, TimestampConfig, UnmatchedConfig};
 use super::expression::{KAFKA, Language};
 use super::name::Name;
 use super::rows::MappedRows;
@@ -205,8 +205,7 @@ impl Compiler {
             let (expression, spots) = self.expression(&format!("{place}, when"), scope, when)?;
             Some(Condition { expression, spots })
         });
-        let name = Name::compile(&config.name, |path| Source::Place(self.spot(scope, path, false)));
-        let name = self.noted(&format!("{place}, name"), name);
+        let name = self.name(&format!("{place}, name"), scope, &config.name);
         let (timestamp, column) = self.timestamp(&format!("{place}, timestamp"), scope, &config.timestamp);
         let mut columns: Vec<Cell> = timestamp.into_iter().collect();
         let mut column_fields = vec![Field::new(column, DataType::Timestamp)];
@@ -301,6 +300,18 @@ impl Compiler {
         };
         let spots = expression.variables().iter().map(spot).collect();
         Some((expression, spots))
+    }
+
+    fn name(&mut self, place: &str, scope: Scope, config: &NameConfig) -> Option<Name> {
+        if let Some(expr) = &config.expr {
+            if !config.template.is_empty() {
+                self.error(place, "has both template and expr: leave one");
+            }
+            let (expression, spots) = self.expression(place, scope, expr)?;
+            return Some(Name::computed(expr, Source::Computed(expression, spots)));
+        }
+        let name = Name::compile(&config.template, |path| Source::Place(self.spot(scope, path, false)));
+        self.noted(place, name)
     }
 
     /// What one of `field`, `from`, `value` and `expr` says; `name` is the field where none does.

@@ -52,8 +52,8 @@ pub struct TableConfig {
     pub rows: Option<String>,
     /// The super table.
     pub stable: String,
-    /// The child table's name: text with `{field}`, `{/path/to/field}`, `{key}`, `{topic}`, `{partition}` in it.
-    pub name: String,
+    /// The child table's name.
+    pub name: NameConfig,
     /// The first column.
     pub timestamp: TimestampConfig,
     /// The tags, in order.
@@ -87,6 +87,15 @@ impl<'de> Deserialize<'de> for Fields {
         }
         deserializer.deserialize_map(InOrder)
     }
+}
+
+/// `name = "d_{device}"`, or `name = { expr = "'d_' + device" }`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NameConfig {
+    /// Text with `{field}`, `{/path/to/field}`, `{key}`, `{topic}`, `{partition}` in it.
+    pub template: String,
+    /// Or a CEL expression.
+    pub expr: Option<String>,
 }
 
 /// `timestamp = "ts"`, or `timestamp = { field = "ts", unit = "ms" }`.
@@ -174,6 +183,12 @@ macro_rules! text_or_table {
     };
 }
 
+text_or_table!(
+    NameConfig,
+    "text with fields in braces, as in \"d_{device}\", or { expr = \"..\" }",
+    |text| NameConfig { template: text.to_owned(), expr: None },
+    { "template" => template, "expr" => expr }
+);
 text_or_table!(
     TimestampConfig,
     "a field's name, or a table as in { field = \"ts\", unit = \"ms\" }",

@@ -61,7 +61,7 @@ pub(super) fn meta_in_braces(field: &str) -> Option<Meta> {
     }
 }
 
-/// A compiled template.
+/// A compiled template, its fields with what they are called; an expression is a field of its own.
 #[derive(Debug)]
 pub(super) struct Name(Vec<Piece<(String, Source)>>);
 
@@ -81,6 +81,11 @@ impl Name {
             })
         };
         pieces(template)?.into_iter().map(compile).collect::<Result<_, String>>().map(Self)
+    }
+
+    /// The name is what `source`, written as `expression`, comes to.
+    pub(super) fn computed(expression: &str, source: Source) -> Self {
+        Self(vec![Piece::Field((expression.to_owned(), source))])
     }
 
     /// Writes the name that a row's table has into `name`.
