@@ -138,9 +138,13 @@ impl<'a, 'p> Finds<'a, 'p> {
         }
     }
 
-    /// What was found within `node` stands there no more: the last of several equal keys wins.
+    /// What was found within `node` stands there no more: the last of several equal keys wins. The root
+    /// is met once.
     #[inline]
     pub(super) fn forget_within(&mut self, node: NodeId) {
+        if node == Places::ROOT {
+            return;
+        }
         let places = self.places;
         let here = places.at(node);
         if here.array.is_some() {

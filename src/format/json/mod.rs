@@ -190,9 +190,7 @@ impl<'p> Walker<'p> {
         let (places, begin) = (finds.places, self.at);
         let here = places.at(node);
         let is_array = self.peek() == b'[';
-        if depth > 0 {
-            finds.forget_within(node);
-        }
+        finds.forget_within(node);
         if is_array {
             finds.put_array(node, begin);
         }
@@ -360,12 +358,14 @@ impl<'p> Walker<'p> {
     /// Passes over digits, and adds them to `mantissa`; how many they are.
     #[inline]
     fn digits(&mut self, mantissa: &mut u64) -> usize {
-        let begin = self.at;
-        while let digit @ 0..=9 = self.peek().wrapping_sub(b'0') {
-            *mantissa = mantissa.wrapping_mul(10).wrapping_add(digit.into());
-            self.at += 1;
+        // In locals: through the reference each digit would wait for the one before to reach memory.
+        let (begin, mut at, mut number) = (self.at, self.at, *mantissa);
+        while let Some(digit @ b'0'..=b'9') = self.bytes.get(at) {
+            number = number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+            at += 1;
         }
-        self.at - begin
+        (self.at, *mantissa) = (at, number);
+        at - begin
     }
 
     #[inline]

@@ -326,3 +326,60 @@ fn many_places_are_found_by_their_keys() {
     let children: &[Child] = plan.record.children(0);
     assert_eq!(children.len(), 300);
 }
+
+/// `cargo test --release -p kafka-taos --lib format::json::tests::speed -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn speed_of_a_reading() {
+    #[derive(serde::Deserialize)]
+    struct Reading<'a> {
+        device: &'a str,
+        ts: i64,
+        current: f64,
+        voltage: i64,
+        phase: f64,
+        groupid: i64,
+        location: &'a str,
+    }
+    struct Seen(usize);
+    impl<'p> Visitor<'p> for Seen {
+        fn record(&mut self, places: &[Found<'p>]) -> bool {
+            self.0 += std::hint::black_box(places).iter().filter(|found| found.is_there()).count();
+            false
+        }
+        fn element(&mut self, _: usize, _: &[Found<'p>], _: &[Found<'p>]) {}
+        fn end(&mut self, _: &[Found<'p>]) {}
+        fn broken(&mut self, _: FormatError) {}
+    }
+    let payloads: Vec<String> = (0..10_000_i64)
+        .map(|number| {
+            format!(
+                r#"{{"device":"d{}","ts":{},"current":{}.{},"voltage":{},"phase":0.{},"groupid":{},"location":"California.SanFrancisco"}}"#,
+                1000 + number % 9000, 1_764_547_200_000 + number, number % 20, number % 10, 210 + number % 20,
+                1 + number % 99, number % 10
+            )
+        })
+        .collect();
+    let plan = plan_of(&["device", "ts", "current", "voltage", "phase", "groupid", "location"]);
+    let few = plan_of(&["location", "ts", "device"]);
+    let (mut decoder, mut seen) = (JsonDecoder::new(), Seen(0));
+    for _ in 0..5 {
+        let time = |what: &str, once: &mut dyn FnMut(&str)| {
+            let begin = std::time::Instant::now();
+            (0..100).for_each(|_| payloads.iter().for_each(|payload| once(payload)));
+            print!("{what}: {:.0} ns   ", begin.elapsed().as_nanos() as f64 / 1e6);
+        };
+        time("all seven", &mut |payload| decoder.decode(payload.as_bytes(), &plan, &mut seen).unwrap());
+        time("three of them", &mut |payload| decoder.decode(payload.as_bytes(), &few, &mut seen).unwrap());
+        time("serde_json borrowed", &mut |payload| {
+            let reading: Reading<'_> = serde_json::from_slice(payload.as_bytes()).unwrap();
+            let Reading { device, ts, current, voltage, phase, groupid, location } = std::hint::black_box(reading);
+            std::hint::black_box((device, ts, current, voltage, phase, groupid, location));
+        });
+        time("UTF-8 alone", &mut |payload| {
+            std::hint::black_box(std::str::from_utf8(payload.as_bytes()).unwrap());
+        });
+        println!();
+    }
+    assert_eq!(seen.0, 5 * 1_000_000 * 10);
+}
