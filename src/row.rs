@@ -133,6 +133,21 @@ impl Value<'_> {
         }
     }
 
+    /// The same value, text and bytes its own.
+    pub fn into_owned(self) -> Value<'static> {
+        match self {
+            Self::Unset => Value::Unset,
+            Self::Null => Value::Null,
+            Self::Bool(truth) => Value::Bool(truth),
+            Self::Int(number) => Value::Int(number),
+            Self::UInt(number) => Value::UInt(number),
+            Self::Float(number) => Value::Float(number),
+            Self::Timestamp(moment) => Value::Timestamp(moment),
+            Self::Text(text) => Value::Text(Cow::Owned(text.into_owned())),
+            Self::Bytes(bytes) => Value::Bytes(Cow::Owned(bytes.into_owned())),
+        }
+    }
+
     /// What it is, for messages to people.
     pub const fn kind(&self) -> &'static str {
         match self {

@@ -11,10 +11,17 @@
 //! └───────────────────────────────┘ ─► Visitor::end
 //! ```
 
+#[cfg(test)]
+mod collect;
+mod finds;
+mod json;
+mod msgpack;
 mod plan;
 
 use serde_json::Value as Tree;
 
+pub use json::JsonDecoder;
+pub use msgpack::MsgPackDecoder;
 pub use plan::{Child, NodeId, Path, PathError, Places, Plan};
 
 use crate::row::Value;
@@ -26,13 +33,23 @@ pub enum Found<'p> {
     Value(Value<'p>),
     /// An object or array, whole, where the plan wants it so.
     Tree(Tree),
-    /// An object or array where the plan wants a single value; for messages to people, as `an object`.
+    /// What is no single value where the plan wants one, or none that can be held; for messages to people, as `an object`,
+    /// `a number beyond the range of a double`.
     Nested(&'static str),
 }
 
 impl Found<'_> {
     /// Nothing is there.
     pub const MISSING: Found<'static> = Found::Value(Value::Unset);
+
+    /// The same, held by itself.
+    pub fn into_owned(self) -> Found<'static> {
+        match self {
+            Self::Value(value) => Found::Value(value.into_owned()),
+            Self::Tree(tree) => Found::Tree(tree),
+            Self::Nested(what) => Found::Nested(what),
+        }
+    }
 
     /// Whether something is there.
     pub const fn is_there(&self) -> bool {
@@ -58,12 +75,17 @@ pub trait Visitor<'p> {
 
 /// Reads payloads of one format. Each worker has its own, so that it may keep what it has learned.
 pub trait Decoder: Send {
-    /// Reads `payload` and hands out what `plan` wants.
+    /// Reads `payload` and hands out what `plan` wants, borrowed from the payload or from the decoder itself.
     ///
     /// # Errors
     /// The payload is no record of the format. Nothing was handed out then: a record is handed out only when all of it
     /// was found well formed, and one bad record among several is told to [`Visitor::broken`].
-    fn decode<'p>(&mut self, payload: &'p [u8], plan: &Plan, visitor: &mut dyn Visitor<'p>) -> Result<(), FormatError>;
+    fn decode<'p>(
+        &'p mut self,
+        payload: &'p [u8],
+        plan: &Plan,
+        visitor: &mut dyn Visitor<'p>,
+    ) -> Result<(), FormatError>;
 }
 
 /// Why a payload, or one of its records, cannot be read.

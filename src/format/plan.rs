@@ -1,7 +1,11 @@
 //! Which places of a payload are wanted.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
+
+use foldhash::fast::RandomState;
+use serde_json::Value as Tree;
 
 /// The way to a place: keys of objects, from the outside in; a key that is a number also finds an array's element.
 ///
@@ -81,17 +85,77 @@ pub struct Child {
     pub key: String,
     /// Where it leads.
     pub node: NodeId,
+    /// The element of an array that it finds.
+    pub index: Option<usize>,
+    quoted: Quoted,
 }
 
+impl Child {
+    /// The length of the key as JSON has it, in quotes and with a colon behind, if `text` begins with that.
+    #[inline]
+    pub(super) fn quoted_at(&self, text: &[u8]) -> Option<usize> {
+        self.quoted.begins(text).then_some(self.quoted.bytes.len())
+    }
+}
+
+/// `"key":`, for a comparison of sixteen bytes at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Quoted {
+    bytes: Box<[u8]>,
+    head: u128,
+    mask: u128,
+}
+
+impl Quoted {
+    fn of(key: &str) -> Self {
+        let bytes = format!("{}:", Tree::from(key)).into_bytes().into_boxed_slice();
+        let (mut head, mut mask) = ([0; 16], [0; 16]);
+        for (at, byte) in bytes.iter().take(16).enumerate() {
+            (head[at], mask[at]) = (*byte, 0xff);
+        }
+        Self { bytes, head: u128::from_le_bytes(head), mask: u128::from_le_bytes(mask) }
+    }
+
+    #[inline]
+    fn begins(&self, text: &[u8]) -> bool {
+        match text.first_chunk() {
+            Some(head) if u128::from_le_bytes(*head) & self.mask != self.head => false,
+            Some(_) if self.bytes.len() <= 16 => true,
+            _ => text.starts_with(&self.bytes),
+        }
+    }
+}
+
+/// So many children are looked through one by one.
+const FEW: usize = 8;
+
+/// A place on the way to what is wanted, or one that is wanted itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Node {
-    children: Vec<Child>,
+pub(super) struct Node {
+    pub(super) children: Vec<Child>,
+    /// The children by their keys, where they are more than a few.
+    by_key: HashMap<Box<[u8]>, u32, RandomState>,
     /// The number of the place that this is.
-    place: Option<u32>,
+    pub(super) place: Option<u32>,
     /// Wanted whole, whatever it is.
-    whole: bool,
+    pub(super) whole: bool,
     /// The number of the array that this is.
-    array: Option<u32>,
+    pub(super) array: Option<u32>,
+}
+
+impl Node {
+    fn find(&self, key: &[u8]) -> Option<usize> {
+        match self.children.len() {
+            0..=FEW => self.children.iter().position(|child| child.key.as_bytes() == key),
+            _ => self.by_key.get(key).map(|at| *at as usize),
+        }
+    }
+
+    fn add(&mut self, key: &str, node: NodeId) {
+        self.by_key.insert(key.as_bytes().into(), self.children.len() as u32);
+        let index = key.parse().ok().filter(|index: &usize| index.to_string() == key);
+        self.children.push(Child { key: key.to_owned(), node, index, quoted: Quoted::of(key) });
+    }
 }
 
 /// The wanted places of a record, or of an element: a tree of keys.
@@ -119,7 +183,7 @@ impl Places {
                 None => {
                     let node = self.nodes.len() as NodeId;
                     self.nodes.push(Node::default());
-                    self.nodes[at as usize].children.push(Child { key: key.clone(), node });
+                    self.nodes[at as usize].add(key, node);
                     node
                 }
             };
@@ -151,16 +215,19 @@ impl Places {
     }
 
     /// Where `key` leads from `node`, and which of its children that is. Messages of one shape have their keys in one
-    /// order, so `guess`, the child after the one found before, is tried first.
+    /// order, so `guess`, the child that followed the one before in the last message, is tried first.
+    #[inline]
     pub fn child(&self, node: NodeId, key: &[u8], guess: usize) -> Option<(usize, NodeId)> {
-        let children = &self.nodes[node as usize].children;
-        match children.get(guess) {
+        let node = &self.nodes[node as usize];
+        match node.children.get(guess) {
             Some(child) if child.key.as_bytes() == key => Some((guess, child.node)),
-            _ => {
-                let at = children.iter().position(|child| child.key.as_bytes() == key)?;
-                Some((at, children[at].node))
-            }
+            _ => node.find(key).map(|at| (at, node.children[at].node)),
         }
+    }
+
+    #[inline]
+    pub(super) fn at(&self, node: NodeId) -> &Node {
+        &self.nodes[node as usize]
     }
 
     /// The keys that lead on from `node`.
