@@ -34,9 +34,12 @@ pub enum Found<'p> {
     /// An object or array, whole, where the plan wants it so.
     Tree(Tree),
     /// What is no single value where the plan wants one, or none that can be held; for messages to people, as `an object`,
-    /// `a number beyond the range of a double`.
+    /// [`ARRAY`], `a number beyond the range of a double`.
     Nested(&'static str),
 }
+
+/// What [`Found::Nested`] calls an array, in every format.
+pub const ARRAY: &str = "an array";
 
 impl Found<'_> {
     /// Nothing is there.
@@ -112,9 +115,9 @@ pub fn decoder(
     _folder: &std::path::Path,
 ) -> Result<DecoderFactory, String> {
     match config.kind.as_deref() {
-        Some("json") => Ok(std::sync::Arc::new(|| Box::new(tree::JsonTree))),
-        other => Err(format!("type {other:?} is none of json")),
+        Some("json") if config.lines == Some(true) => Ok(std::sync::Arc::new(|| Box::new(JsonDecoder::of_lines()))),
+        Some("json") => Ok(std::sync::Arc::new(|| Box::new(JsonDecoder::new()))),
+        Some("msgpack") => Ok(std::sync::Arc::new(|| Box::new(MsgPackDecoder::default()))),
+        other => Err(format!("type {other:?} is none of json, msgpack")),
     }
 }
-
-mod tree;

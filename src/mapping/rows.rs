@@ -10,7 +10,7 @@ use super::compile::{Cell, Compiled, Misfit, Missing, Table};
 use super::source::{Seen, Source};
 use super::{FaultyRow, FieldFault, FieldReason, MessageFault, Outcome, RowSource, convert};
 use crate::block::{Block, CellError, Origin, RowBuilder, RowFault};
-use crate::format::{Decoder, FormatError, Found, Visitor};
+use crate::format::{self, Decoder, FormatError, Found, Visitor};
 use crate::message::Message;
 use crate::row::{Precision, Timestamp, Value};
 use crate::tdengine::schema::{DataType, SuperTable};
@@ -159,9 +159,12 @@ impl<'p> Visitor<'p> for Making<'_> {
         self.records += 1;
         self.taken = false;
         self.memory.unmatched.clear();
-        let has = |table: &Table| {
-            table.array.is_some_and(|(_, place)| matches!(places.get(place), Some(Found::Nested(_) | Found::Tree(_))))
+        let is_array = |place: usize| match places.get(place) {
+            Some(Found::Nested(what)) => *what == format::ARRAY,
+            Some(Found::Tree(tree)) => tree.is_array(),
+            _ => false,
         };
+        let has = |table: &Table| table.array.is_some_and(|(_, place)| is_array(place));
         let seen = Seen { message: self.message, record: places, element: &[], index: self.index };
         // Tables before the first whose array is there need no elements to be tried.
         let first_array = self.mapping.tables.iter().position(has);

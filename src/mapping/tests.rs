@@ -109,7 +109,7 @@ fn the_only_row_of_a_message_is_the_message() {
     assert!(fault(r#"{"device":"a.b","ts":1}"#).contains("holds a '.'"));
     assert!(fault(r#"{"device":"a"}"#).starts_with("has no timestamp"));
     assert!(fault(r#"{"device":"a","ts":1,"current":true}"#).contains("current (FLOAT)"));
-    assert!(fault("{").starts_with("cannot be decoded: not json"));
+    assert!(fault("{").starts_with("cannot be decoded: not JSON"));
     assert_eq!((bench.blocks[0].rows(), bench.blocks[0].tables()), (0, 0), "nothing is left behind");
 }
 

@@ -15,7 +15,7 @@ use text::{hex4, special, unescape};
 
 use super::finds::{Finds, NOWHERE, Shelf};
 use super::plan::{NodeId, Places};
-use super::{Decoder, FormatError, Found, Plan, Visitor};
+use super::{ARRAY, Decoder, FormatError, Found, Plan, Visitor};
 use crate::row::Value;
 
 /// As deep as serde_json goes.
@@ -213,7 +213,7 @@ impl<'p> Walker<'p> {
                     _ if here.whole => {
                         serde_json::from_str(&self.text[begin..self.at]).map_or(TREE_OUT_OF_RANGE, Found::Tree)
                     }
-                    true => Found::Nested("an array"),
+                    true => Found::Nested(ARRAY),
                     false => Found::Nested("an object"),
                 },
             );

@@ -15,7 +15,7 @@ use serde_json::Value as Tree;
 
 use super::finds::{Finds, NOWHERE, Shelf};
 use super::plan::{NodeId, Places};
-use super::{Decoder, FormatError, Found, Plan, Visitor};
+use super::{ARRAY, Decoder, FormatError, Found, Plan, Visitor};
 use crate::codec::timestamp::{EXTENSION, read_extension, rfc3339};
 use crate::row::Value;
 
@@ -238,7 +238,7 @@ impl<'p> Walker<'p> {
                     _ if here.whole => {
                         Walker { bytes: self.bytes, at: begin }.tree(0).map_or_else(Found::Nested, Found::Tree)
                     }
-                    true => Found::Nested("an array"),
+                    true => Found::Nested(ARRAY),
                     false => Found::Nested("an object"),
                 },
             );
