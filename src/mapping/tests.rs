@@ -201,3 +201,51 @@ columns = { v = { type = "int", too_long = "truncate", missing = "zero", expr = 
         assert!(wrong.contains(part), "{part} in {wrong}");
     }
 }
+
+#[test]
+fn the_demo_record_is_a_mapping_like_any_other() {
+    use crate::codec::Format;
+    use crate::row::Timestamp;
+    use crate::simulate::Simulator;
+    let simulator = Simulator { columns: 12, ..Simulator::new(Timestamp::from_millis(1_764_547_200_000)) };
+    let schema = Arc::new(simulator.super_table(Precision::Milli));
+    for (format, kind, [device, time, cols], unit) in [
+        (Format::Json, "json", ["deviceID", "timestamp", "cols"], "rfc3339"),
+        (Format::MsgPack, "msgpack", ["DeviceID", "Timestamp", "Cols"], "ms"),
+    ] {
+        let columns: String =
+            (0..12).map(|i| format!("col{i} = {{ field = '/{cols}/{i}', type = 'binary(10)' }}\n")).collect();
+        let mapping = compile(&format!(
+            "format.type = '{kind}'\n[[table]]\nstable = 'stb'\nname = '{{{device}}}'\n\
+             timestamp = {{ field = '{time}', unit = '{unit}' }}\n\
+             tags = {{ device = {{ field = '{device}', type = 'binary(10)' }} }}\n[table.columns]\n{columns}"
+        ))
+        .unwrap();
+        assert_eq!(mapping.super_tables("power", Precision::Milli)[0].columns, schema.columns);
+        let (mut typed, mut mapped) = (DemoRows::new(format), mapping.rows());
+        let mut blocks = [Block::new(schema.clone()), Block::new(schema.clone())];
+        for n in 0..50 {
+            let mut payload = Vec::new();
+            simulator.record(n % 7, n).write(format, &mut payload).unwrap();
+            let message = Message {
+                source: TopicPartition::new("t", 0),
+                offset: 0,
+                timestamp_ms: None,
+                key: None,
+                payload: Some(payload.into()),
+                headers: Vec::new(),
+            };
+            let [one, other] = &mut blocks;
+            typed.append_one(&message, 0, one).unwrap();
+            mapped.append(&message, 0, std::slice::from_mut(other), &mut Vec::new()).unwrap();
+        }
+        let encoded = |block: &mut Block| {
+            let (mut frame, rows) = (Vec::new(), block.order().rows);
+            crate::encode::stmt2::bind_frame(&mut frame, block, &rows, true);
+            frame
+        };
+        let [one, other] = &mut blocks;
+        assert_eq!(one.rows(), 50);
+        assert!(encoded(one) == encoded(other), "{kind}");
+    }
+}
