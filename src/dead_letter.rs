@@ -135,6 +135,21 @@ pub enum DeadLetterError {
     },
 }
 
+impl DeadLetterError {
+    /// Whether it may heal: then the letters are to be kept again, however long that takes, and nothing is resolved until
+    /// they are. All else is for a person to decide.
+    pub fn is_transient(&self) -> bool {
+        use std::io::ErrorKind::{InvalidInput, IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+        match self {
+            Self::NoPlace { .. } => false,
+            Self::Write { source, .. } => !matches!(
+                source.kind(),
+                InvalidInput | IsADirectory | NotADirectory | PermissionDenied | ReadOnlyFilesystem
+            ),
+        }
+    }
+}
+
 /// Keeps dead letters.
 #[derive(Debug)]
 pub struct DeadLetters {

@@ -241,6 +241,7 @@ pub(super) fn pipeline(
         dead_letter: settings.dead_letter.clone(),
         instance: format!("{}-{}-{}", now_ms(), std::process::id(), STARTED.fetch_add(1, Ordering::Relaxed)),
         commit_interval: Duration::from_millis(500),
+        session_timeout: settings.kafka.session_timeout,
         drain_timeout: settings.kafka.drain_timeout,
         until_end,
         now_ms,

@@ -13,7 +13,7 @@ use super::PipelineSettings;
 use crate::ack::Epoch;
 use crate::message::{Message, Offset, TopicPartition};
 use crate::mq::{Control, Event, MqError, Revocation};
-use crate::worker::{Delivery, Shared, Store, Worker};
+use crate::worker::{Delivery, Shared, Store, Worker, of_member};
 
 type Offsets = Vec<(TopicPartition, Offset)>;
 
@@ -101,6 +101,7 @@ impl<S: Store, C: Control> Intake<S, C> {
             if self.lanes[lane].held {
                 self.control.hold(std::slice::from_ref(&source));
             }
+            self.shared.progress().lanes.insert(source.clone(), lane);
             self.owned.insert(source, Owned { epoch, lane, position: 0, at_end: false });
         }
     }
@@ -111,7 +112,19 @@ impl<S: Store, C: Control> Intake<S, C> {
         self.settled_since = Some(Instant::now());
         let epoch = |source: &TopicPartition| Some((source.clone(), self.owned.remove(source)?.epoch));
         let leaving: Vec<(TopicPartition, Epoch)> = revocation.partitions.iter().filter_map(epoch).collect();
-        self.shared.progress().leaving.extend(leaving.iter().map(|(_, epoch)| *epoch));
+        {
+            let mut progress = self.shared.progress();
+            revocation.partitions.iter().for_each(|source| _ = progress.lanes.remove(source));
+            if revocation.lost {
+                // They are another's already, who may have written later values: not even what is begun is tried again.
+                leaving.iter().for_each(|(source, _)| _ = progress.acks.revoke(source));
+            } else {
+                progress.leaving.extend(leaving.iter().map(|(_, epoch)| *epoch));
+            }
+        }
+        if revocation.lost {
+            self.shared.session.doubt();
+        }
         for lane in &mut self.lanes {
             lane.waiting.retain(|delivery| leaving.iter().all(|(_, epoch)| *epoch != delivery.epoch));
         }
@@ -119,7 +132,7 @@ impl<S: Store, C: Control> Intake<S, C> {
         let (shared, committing) = (self.shared.clone(), self.committing.clone());
         let deadline = Instant::now() + self.drain_timeout.mul_f32(0.9);
         // Its owner is the revocation: the task ends when that is released, or with its deadline.
-        tokio::spawn(async move {
+        tokio::spawn(of_member(async move {
             for batches in batches {
                 if timeout_at(deadline, batches.settled()).await.is_err() {
                     tracing::warn!(
@@ -141,11 +154,13 @@ impl<S: Store, C: Control> Intake<S, C> {
                 finals.collect::<Vec<_>>()
             };
             drop(committing);
+            // Who waits for the group's word on them waits in vain.
+            shared.session.wake();
             if !revocation.lost {
                 offsets.iter().for_each(|(source, offset)| shared.stats.committed(source, *offset));
             }
             revocation.release(offsets);
-        });
+        }));
     }
 
     fn deal(&mut self, messages: Vec<Message>) {
@@ -160,6 +175,13 @@ impl<S: Store, C: Control> Intake<S, C> {
             let (first, last) = (run[0].offset, run[run.len() - 1].offset);
             {
                 let mut progress = self.shared.progress();
+                let is_again = first < owned.position;
+                if is_again && progress.acks.first_unresolved(&source).is_none_or(|unresolved| first <= unresolved) {
+                    // Read again from further back, all in flight included: an assignment anew. Its offsets are committed
+                    // before its older values are written again, so that whatever happens the later ones follow.
+                    owned.epoch = progress.acks.assign(source.clone());
+                    self.shared.session.doubt();
+                }
                 let offsets = crate::ack::runs(run.iter().map(|message| message.offset));
                 if !progress.acks.deliver(&source, owned.epoch, offsets, Instant::now()) {
                     continue;
@@ -212,10 +234,10 @@ impl<S: Store, C: Control> Intake<S, C> {
         self.paused = pause;
         let all: Vec<_> = self.owned.keys().cloned().collect();
         if pause {
-            tracing::warn!("TDengine takes nothing; all partitions are paused until it does, nothing is lost");
+            tracing::warn!("nothing can be written; all partitions are paused until it can, nothing is lost");
             self.control.pause(&all);
         } else {
-            tracing::info!("TDengine is back; all partitions go on");
+            tracing::info!("writing goes on, and so do all partitions");
             self.control.resume(&all);
         }
     }
@@ -229,26 +251,44 @@ impl<S: Store, C: Control> Intake<S, C> {
         }
     }
 
-    /// Commits what is resolved, if anything is.
+    /// Whether something waits to be written, and the group should be asked whether it is still ours.
+    pub(super) fn is_unconfirmed(&self) -> bool {
+        self.shared.session.is_due() && self.shared.progress().acks.unresolved() > 0
+    }
+
+    /// Commits what is resolved, if anything is; and where all stands, if the group is to be asked.
     pub(super) fn commit(&self) -> Option<impl Future<Output = (Offsets, Result<(), MqError>)> + use<S, C>> {
-        if self.shared.progress().acks.committable().is_empty() {
+        let due = |shared: &Shared<S>| {
+            let (is_due, progress) = (shared.session.is_due(), shared.progress());
+            if is_due && progress.acks.unresolved() > 0 { progress.acks.positions() } else { progress.acks.committable() }
+        };
+        if due(&self.shared).is_empty() {
             return None;
         }
         let (control, shared, committing) = (self.control.clone(), self.shared.clone(), self.committing.clone());
         Some(async move {
             let _committing = committing.lock().await;
-            let offsets = shared.progress().acks.committable();
+            let (offsets, asked) = (due(&shared), shared.session.moment());
             let outcome = control.commit(offsets.clone()).await;
+            if outcome.is_ok() && !offsets.is_empty() {
+                shared.session.confirm(asked);
+            }
             (offsets, outcome)
         })
     }
 
     /// Whether the commit went through.
     pub(super) fn committed(&self, offsets: Offsets, outcome: Result<(), MqError>) -> bool {
+        let mut failing = self.shared.commit_error.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Err(error) = outcome {
+            let (since, failures) = failing.take().map_or((Instant::now(), 0), |(since, failures, _)| (since, failures));
+            *failing = Some((since, failures + 1, error.to_string()));
+            drop(failing);
             tracing::warn!(%error, "commit failed; it is tried again, nothing is lost");
             return false;
         }
+        *failing = None;
+        drop(failing);
         let mut progress = self.shared.progress();
         for (source, offset) in offsets {
             progress.acks.committed(&source, offset);

@@ -32,11 +32,15 @@ async fn run(store: &FakeStore, to: DeadLetterTo, payloads: Vec<Option<String>>)
         store: store.clone(),
         schemas: watch::Sender::new([Arc::new(schema(2))].into()),
         progress: Mutex::default(),
+        workers: std::sync::OnceLock::new(),
+        commit_error: Mutex::default(),
+        session: Session::new(Duration::MAX, || 7),
         stats: Stats::default(),
         dead_letters: tokio::sync::Mutex::new(DeadLetters::new(to, "test")),
         outage: watch::Sender::new(0),
         now_ms: || 7,
     });
+    shared.session.confirm(shared.session.moment());
     let source = TopicPartition::new("lines", 0);
     let epoch = shared.progress().acks.assign(source.clone());
     let all = 0..=payloads.len() as Offset - 1;

@@ -6,8 +6,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::decide::{Action, Pauses, Tries, decide};
+use super::doing::Doing;
 use super::prepare::{Preparer, faults_of};
-use super::{Batch, Batches, Fault, OUTAGE_AFTER, Shared, Store, WorkerError, Write, Writer, place, runs};
+use super::{Batch, Batches, Delivery, Fault, OUTAGE_AFTER, Shared, Store, WorkerError, Write, Writer, place, runs};
 use crate::ack::Resolution;
 use crate::dead_letter::{DeadLetter, DeadRow};
 use crate::mapping::RowSource;
@@ -21,6 +22,7 @@ pub(super) struct BatchWriter<S: Store, R> {
     /// For what must be encoded anew: halves of a batch, a batch after the schema changed.
     preparer: Preparer<S, R>,
     batches: Arc<Batches>,
+    doing: Arc<Doing>,
     outage: Outage,
 }
 
@@ -32,17 +34,24 @@ enum Ended {
 }
 
 impl<S: Store, R: RowSource> BatchWriter<S, R> {
-    pub(super) fn new(shared: Arc<Shared<S>>, preparer: Preparer<S, R>, batches: Arc<Batches>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared<S>>,
+        preparer: Preparer<S, R>,
+        batches: Arc<Batches>,
+        doing: Arc<Doing>,
+    ) -> Self {
         let outage = Outage { total: shared.outage.clone(), since: None, counted: false };
-        Self { writer: shared.store.writer(), shared, preparer, batches, outage }
+        Self { writer: shared.store.writer(), shared, preparer, batches, doing, outage }
     }
 
     pub(super) async fn run(mut self, mut ready: mpsc::Receiver<Batch>) -> Result<(), WorkerError> {
         while let Some(batch) = ready.recv().await {
+            self.doing.begin(&batch.deliveries);
             let batch = self.write_batch(batch).await?;
             // Whatever it said of the rows, the server has answered.
             self.outage.over();
             self.resolve(&batch).await?;
+            self.doing.end();
             self.batches.finish();
             self.preparer.recycle(batch);
         }
@@ -78,13 +87,13 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
         while let Some(mut write) = writes.pop() {
             let schema = batch.blocks[write.block].schema().clone();
             let rows = write.part.rows.len();
-            // A partition let go unwritten has a new owner, whose later values this must not overwrite.
-            if !self.shared.holds(&batch.deliveries) {
+            if !may_send(&self.shared, &self.doing, &batch.deliveries).await {
                 return Ok(Ended::Outdated);
             }
             let error = match self.writer.write(&schema, &mut write.part.payload).await {
                 Ok(()) => {
                     self.outage.over();
+                    self.doing.advanced();
                     pauses.reset();
                     (tries.reinit, tries.unknown) = (0, 0);
                     Stats::add(&self.shared.stats.rows_written, rows as u64);
@@ -101,6 +110,7 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
                 _ => {}
             }
             let action = decide(class, *tries, rows);
+            self.doing.failed(&error);
             self.tell(&error, action, batch, &write);
             match action {
                 Action::Stop => return Err(fatal(&schema, error)),
@@ -115,7 +125,7 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
                         return Ok(Ended::Outdated);
                     }
                     // Not so: somewhere in the cluster an older definition is still in use.
-                    Stats::add(&self.shared.stats.retries, 1);
+                    self.shared.stats.retried(class);
                     writes.push(write);
                     tokio::time::sleep(pauses.next()).await;
                     continue;
@@ -128,7 +138,7 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
                 }
                 Action::Retry | Action::Reconnect => writes.push(write),
             }
-            Stats::add(&self.shared.stats.retries, 1);
+            self.shared.stats.retried(class);
             if action == Action::Reconnect {
                 self.writer.reconnect();
             }
@@ -166,6 +176,7 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
                 }
                 Err(error) if matches!(error.class(), Class::Fatal) => return Err(fatal(used, error)),
                 Err(error) => {
+                    self.doing.failed(&error);
                     tracing::warn!(%error, "reading the super table failed; trying again");
                     self.writer.reconnect();
                     self.outage.begun();
@@ -201,8 +212,20 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
         if !batch.faults.is_empty() {
             let letters = self.letters(batch);
             // What came before the first bad message is written, and may be committed, whatever becomes of it.
-            let kept = self.shared.dead_letters.lock().await.keep(&letters).await;
-            kept.inspect_err(|_| self.resolve_those(batch, &resolutions, |resolution| !is_dead(resolution)))?;
+            let mut pauses = Pauses::new();
+            loop {
+                let kept = self.shared.dead_letters.lock().await.keep(&letters).await;
+                let Err(error) = kept else { break };
+                self.resolve_those(batch, &resolutions, |resolution| !is_dead(resolution));
+                if !error.is_transient() {
+                    return Err(error.into());
+                }
+                tracing::error!(%error, letters = letters.len(), "dead letters are not kept; nothing is lost, it is tried again");
+                self.doing.not_kept(&error);
+                self.outage.begun();
+                tokio::time::sleep(pauses.next()).await;
+            }
+            self.outage.over();
             Stats::add(&self.shared.stats.dead_lettered, letters.len() as u64);
         }
         self.resolve_those(batch, &resolutions, |_| true);
@@ -246,6 +269,15 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
             at += run.len();
         }
     }
+}
+
+/// Waits until the group's last word is younger than a session. False if a partition was let go: it has a new owner, whose
+/// later values must not be overwritten.
+async fn may_send<S: Store>(shared: &Shared<S>, doing: &Doing, deliveries: &[Delivery]) -> bool {
+    doing.unconfirmed(!shared.session.is_confirmed());
+    let may = shared.session.confirmed(|| shared.holds(deliveries)).await;
+    doing.unconfirmed(false);
+    may
 }
 
 fn fatal(stable: &SuperTable, source: TdengineError) -> WorkerError {

@@ -32,6 +32,7 @@ fn settings() -> PipelineSettings {
         dead_letter: DeadLetterTo::None,
         instance: "test".to_owned(),
         commit_interval: Duration::from_millis(100),
+        session_timeout: Duration::from_secs(10),
         drain_timeout: Duration::from_secs(5),
         until_end: None,
         now_ms: || 7,
