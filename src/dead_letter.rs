@@ -20,6 +20,31 @@ pub enum DeadLetterTo {
     None,
     /// A file in this folder, a line of JSON each; every process writes its own.
     File(PathBuf),
+    /// As a test says.
+    #[cfg(test)]
+    Told(Told),
+}
+
+/// A place that a test makes.
+#[cfg(test)]
+#[derive(Clone)]
+pub struct Told(pub(crate) std::sync::Arc<dyn Fn(&[DeadLetter]) -> std::io::Result<()> + Send + Sync>);
+
+#[cfg(test)]
+impl PartialEq for Told {
+    fn eq(&self, other: &Self) -> bool {
+        std::sync::Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+#[cfg(test)]
+impl Eq for Told {}
+
+#[cfg(test)]
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("told")
+    }
 }
 
 /// `none` or `file:FOLDER`.
@@ -40,6 +65,8 @@ impl fmt::Display for DeadLetterTo {
         match self {
             Self::None => f.write_str("none"),
             Self::File(folder) => write!(f, "file:{}", folder.display()),
+            #[cfg(test)]
+            Self::Told(_) => f.write_str("told"),
         }
     }
 }
@@ -180,6 +207,10 @@ impl DeadLetters {
                 });
             }
             DeadLetterTo::File(folder) => folder.clone(),
+            #[cfg(test)]
+            DeadLetterTo::Told(told) => {
+                return (told.0)(letters).map_err(|source| DeadLetterError::Write { path: PathBuf::new(), source });
+            }
         };
         let path = folder.join(&self.name);
         let failed = |source| DeadLetterError::Write { path: path.clone(), source };

@@ -206,6 +206,11 @@ impl MemoryQueue {
         self.change(|_| self.0.failures.expect(action, errors))
     }
 
+    /// Ends all failures of `action` that were asked for and have not happened.
+    pub fn forgive(&self, action: Action) {
+        self.0.failures.forgive(action);
+    }
+
     fn join(&self, group: Option<&str>, topics: &[String]) -> Result<MemorySubscription, MqError> {
         let topics = group::Topics::new(topics)?;
         self.change(|state| {

@@ -1,8 +1,8 @@
 //! Whole pipelines on a queue in memory and a store that does as it is told, under a clock that jumps.
 
-mod chance;
 mod ends;
 mod failures;
+mod faults;
 mod groups;
 mod outages;
 
