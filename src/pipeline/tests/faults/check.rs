@@ -149,7 +149,9 @@ pub(super) fn compare(world: &World) -> Result<Found, String> {
             let known = expected.entry(row.key).or_default();
             known.must_be |= !is_dead;
             known.is_shared_with_bad |= row.poison != Poison::None;
-            for (cell, expected) in row.cells.iter().zip(&mut known.cells) {
+            for (column, (cell, expected)) in row.cells.iter().zip(&mut known.cells).enumerate() {
+                // What is wrong with a row is its first cell: once that is overwritten, the second may be stored.
+                let is_storable = row.poison == Poison::None || row.poison != Poison::Map && column > 0;
                 let value = match cell {
                     Cell::Unset => continue,
                     Cell::Null => None,
@@ -157,7 +159,7 @@ pub(super) fn compare(world: &World) -> Result<Found, String> {
                 };
                 expected.ever.push(value);
                 match is_dead {
-                    true if row.poison == Poison::None => expected.may.push(value),
+                    true if is_storable => expected.may.push(value),
                     true => {}
                     false => (expected.must, expected.may) = (Some(value), Vec::new()),
                 }
