@@ -29,4 +29,5 @@ pub mod ack;
 pub mod dead_letter;
 pub mod pipeline;
 pub mod stats;
+pub mod admin;
 pub mod config;

@@ -15,7 +15,7 @@ use kafka_taos::tdengine::schema::SuperTable;
 use kafka_taos::tdengine::{Class, ConnectOptions, TaosStore, TdengineError};
 use serde::Serialize;
 
-use super::settings::{CommonArgs, KafkaArgs, QueueArgs, Settings, TdengineArgs};
+use super::settings::{AdminArgs, CommonArgs, KafkaArgs, QueueArgs, Settings, TdengineArgs};
 use super::signals::Signals;
 use super::{Context, Ended, Failure, every_second};
 
@@ -34,6 +34,8 @@ pub(super) struct Consume {
     tdengine: TdengineArgs,
     #[command(flatten)]
     queue: QueueArgs,
+    #[command(flatten)]
+    admin: AdminArgs,
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -79,6 +81,7 @@ impl Consume {
         let group = settings.group()?;
         let signals = Signals::watch()?;
         let store = store(&settings)?;
+        let admin = start_admin(&settings).await?;
         let ends = match self.until_end {
             true => Some(ends(&settings)?),
             false => None,
@@ -95,6 +98,9 @@ impl Consume {
         queue.on_connected(|| tracing::info!("connected to Kafka"));
         let pipeline = pipeline(&settings, &queue, &group, store, schemas, ends)?;
         let watch = pipeline.watch();
+        if let Some(admin) = &admin {
+            admin.show(watch.clone());
+        }
         let began = Instant::now();
         let first = signals.first();
         let graceful = async {
@@ -130,6 +136,18 @@ impl Consume {
     }
 }
 
+/// Listens on the admin address, if there is one.
+pub(super) async fn start_admin(settings: &Settings) -> Result<Option<kafka_taos::admin::Admin>, Failure> {
+    let Some(listen) = &settings.admin else { return Ok(None) };
+    let started = kafka_taos::admin::Admin::start(listen).await;
+    let admin = started.map_err(|error| Failure::failed(format!("admin address {listen}: {error}")))?;
+    tracing::info!("admin page, metrics and health at http://{}", admin.address());
+    if admin.is_open() {
+        tracing::warn!("the admin address can be reached from other machines, and has no password");
+    }
+    Ok(Some(admin))
+}
+
 /// Prints a line a second of a running pipeline.
 pub(super) async fn lines(watch: &Watch, quiet: bool) {
     let mut before = 0;
@@ -140,7 +158,10 @@ pub(super) async fn lines(watch: &Watch, quiet: bool) {
         let one_topic = partitions.windows(2).all(|pair| pair[0].topic == pair[1].topic);
         let name = |source: &&TopicPartition| if one_topic { source.partition.to_string() } else { source.to_string() };
         let partitions: Vec<_> = partitions.iter().map(name).collect();
-        let text = line("consumed", snapshot.consumed, before, seconds, &partitions);
+        let mut text = line("consumed", snapshot.consumed, before, seconds, &partitions);
+        if let [oldest, ..] = watch.old_gaps().as_slice() {
+            text += &format!(", held: {oldest}");
+        }
         before = snapshot.consumed;
         text
     })

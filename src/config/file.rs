@@ -84,6 +84,8 @@ pub struct FileConfig {
     pub queue: Queue,
     #[serde(default)]
     pub dead_letter: DeadLetter,
+    #[serde(default)]
+    pub admin: Admin,
     /// A mapping: the tables that messages become rows of. None: the demo record.
     #[serde(default)]
     pub table: Vec<TableConfig>,
@@ -149,6 +151,13 @@ pub struct Queue {
 #[allow(missing_docs)]
 pub struct DeadLetter {
     pub to: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Admin {
+    pub listen: Option<String>,
 }
 
 impl FileConfig {

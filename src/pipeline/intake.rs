@@ -260,7 +260,11 @@ impl<S: Store, C: Control> Intake<S, C> {
     pub(super) fn commit(&self) -> Option<impl Future<Output = (Offsets, Result<(), MqError>)> + use<S, C>> {
         let due = |shared: &Shared<S>| {
             let (is_due, progress) = (shared.session.is_due(), shared.progress());
-            if is_due && progress.acks.unresolved() > 0 { progress.acks.positions() } else { progress.acks.committable() }
+            if is_due && progress.acks.unresolved() > 0 {
+                progress.acks.positions()
+            } else {
+                progress.acks.committable()
+            }
         };
         if due(&self.shared).is_empty() {
             return None;
@@ -281,7 +285,8 @@ impl<S: Store, C: Control> Intake<S, C> {
     pub(super) fn committed(&self, offsets: Offsets, outcome: Result<(), MqError>) -> bool {
         let mut failing = self.shared.commit_error.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Err(error) = outcome {
-            let (since, failures) = failing.take().map_or((Instant::now(), 0), |(since, failures, _)| (since, failures));
+            let (since, failures) =
+                failing.take().map_or((Instant::now(), 0), |(since, failures, _)| (since, failures));
             *failing = Some((since, failures + 1, error.to_string()));
             drop(failing);
             tracing::warn!(%error, "commit failed; it is tried again, nothing is lost");

@@ -37,10 +37,10 @@ use crate::stats::Stats;
 use crate::tdengine::error::TdengineError;
 use crate::tdengine::schema::SuperTable;
 
-#[cfg(test)]
-pub(crate) use self::fake::of_member;
 pub use self::doing::Cause;
 use self::doing::Doing;
+#[cfg(test)]
+pub(crate) use self::fake::of_member;
 pub(crate) use self::session::Session;
 
 /// A message in a worker's queue, and under which assignment of its partition it was read.

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ArgMatches;
+use kafka_taos::admin::Listen;
 use kafka_taos::codec::Format;
 use kafka_taos::config::file::FileConfig;
 use kafka_taos::dead_letter::DeadLetterTo;
@@ -22,7 +23,7 @@ use kafka_taos::queue::QueueSettings;
 use kafka_taos::tdengine::WriteMode;
 use kafka_taos::tdengine::dsn::Dsn;
 
-pub(crate) use args::{CommonArgs, KafkaArgs, QueueArgs, TdengineArgs};
+pub(crate) use args::{AdminArgs, CommonArgs, KafkaArgs, QueueArgs, TdengineArgs};
 pub(crate) use layers::Shown;
 pub(crate) use units::{duration, key_value};
 
@@ -45,6 +46,7 @@ pub(crate) struct Settings {
     pub(crate) workers: usize,
     pub(crate) queue: QueueSettings,
     pub(crate) dead_letter: DeadLetterTo,
+    pub(crate) admin: Option<Listen>,
     pub(crate) codec: Format,
     /// How messages become rows; `None`: they are demo records.
     pub(crate) mapping: Option<Mapping>,
@@ -111,8 +113,19 @@ impl Settings {
     }
 
     fn of(layers: &mut Layers<'_>, file: FileConfig) -> Result<Self, Failure> {
-        let FileConfig { kafka, format, tdengine, queue, dead_letter, table, unmatched, test: _, workers, timeout } =
-            file;
+        let FileConfig {
+            kafka,
+            format,
+            tdengine,
+            queue,
+            dead_letter,
+            admin,
+            table,
+            unmatched,
+            test: _,
+            workers,
+            timeout,
+        } = file;
         let mapping = match table.is_empty() {
             true => None,
             false => {
@@ -128,6 +141,9 @@ impl Settings {
         let queue = layers.queue(queue)?;
         let to_in_file = layers.parsed("dead_letter.to", dead_letter.to)?;
         let dead_letter = layers.pick("dead-letter", "dead_letter", to_in_file, DeadLetterTo::None);
+        let admin = layers.pick_optional("admin", "admin", admin.listen);
+        let admin = admin.map(|listen| listen.parse().map_err(|error| Failure::usage(format!("admin: {error}"))));
+        let admin = admin.transpose()?;
         // A mapping reads formats that no typed record comes in.
         let codec_in_file = layers.parsed("format.type", format.kind.filter(|_| mapping.is_none()))?;
         let codec = layers.pick("codec", "codec", codec_in_file, Format::MsgPack);
@@ -145,6 +161,7 @@ impl Settings {
             workers,
             queue,
             dead_letter,
+            admin,
             codec,
             mapping,
             timeout,

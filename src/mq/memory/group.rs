@@ -194,7 +194,10 @@ impl Group {
     /// Commits for a member that has the partitions.
     pub(super) fn commit(&mut self, id: MemberId, offsets: Vec<(TopicPartition, Offset)>) -> Result<(), MqError> {
         if self.is_fenced(id) {
-            return Err(MqError::Other { action: "commit".to_owned(), reason: "the member's session is over".to_owned() });
+            return Err(MqError::Other {
+                action: "commit".to_owned(),
+                reason: "the member's session is over".to_owned(),
+            });
         }
         if let Some((partition, _)) = offsets.iter().find(|(partition, _)| self.owners.get(partition) != Some(&id)) {
             return Err(MqError::Other {

@@ -1,5 +1,6 @@
 //! Whole pipelines on a queue in memory and a store that does as it is told, under a clock that jumps.
 
+mod complaints;
 mod ends;
 mod failures;
 mod faults;
@@ -15,7 +16,7 @@ use crate::dead_letter;
 use crate::message::Outgoing;
 use crate::mq::MessageQueue as _;
 use crate::mq::memory::{Action, MemoryQueue, MemorySettings, MemorySubscription};
-use crate::worker::fake::{Answer, FakeStore, Key, Lines, gone, refused, schema};
+use crate::worker::fake::{Answer, FakeStore, Key, Lines, Process, gone, refused, schema};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -89,6 +90,20 @@ impl Member {
         settings: PipelineSettings,
         rows: impl Fn() -> R + Clone + Send + 'static,
     ) -> Self {
+        Self::run(&Process::default(), queue, store, settings, rows)
+    }
+
+    fn start_as(process: &Process, queue: &MemoryQueue, store: &FakeStore, settings: PipelineSettings) -> Self {
+        Self::run(process, queue, store, settings, || Lines)
+    }
+
+    fn run<R: RowSource>(
+        process: &Process,
+        queue: &MemoryQueue,
+        store: &FakeStore,
+        settings: PipelineSettings,
+        rows: impl Fn() -> R + Clone + Send + 'static,
+    ) -> Self {
         let subscription = queue.queue_subscribe(&topics(), "g").unwrap();
         let pipeline = Pipeline::new(settings, subscription, store.clone(), vec![schema(2)]);
         let (graceful, stopped) = oneshot::channel::<()>();
@@ -100,7 +115,7 @@ impl Member {
             }
         };
         let stop = Stop { graceful: when(stopped), abort: when(aborted) };
-        let running = tokio::spawn(pipeline.run(rows, stop));
+        let running = tokio::spawn(process.run(pipeline.run(rows, stop)));
         Self { watch, graceful: Some(graceful), abort: Some(abort), running }
     }
 

@@ -91,7 +91,8 @@ pub(super) fn check_committed(world: &mut World) -> Result<(), String> {
             }
             let at = format!("{} offset {} is committed", message.source, message.offset);
             let number = message.payload.as_deref().and_then(number_of);
-            let is_filtered = number.and_then(|number| world.drafts.get(number)).is_some_and(|d| matches!(d.body, Body::Filtered));
+            let is_filtered =
+                number.and_then(|number| world.drafts.get(number)).is_some_and(|d| matches!(d.body, Body::Filtered));
             let rows = rows(&world.drafts, message);
             if number.is_none() {
                 return Err(format!("{at} and nowhere: {message:?}"));
@@ -101,7 +102,8 @@ pub(super) fn check_committed(world: &mut World) -> Result<(), String> {
                     return Err(format!("{at} and its row {:?} is nowhere", row.key));
                 };
                 for (cell, stored) in row.cells.iter().zip(stored) {
-                    let is_there = *cell == Cell::Unset || stored.is_some_and(|stored| stored.by >= row.id || stored.late);
+                    let is_there =
+                        *cell == Cell::Unset || stored.is_some_and(|stored| stored.by >= row.id || stored.late);
                     if !is_there {
                         return Err(format!("{at} and its row {:?} number {} is {stored:?}", row.key, row.id));
                     }

@@ -84,7 +84,9 @@ impl RowSource for Source {
             _ => return Err(MessageFault::NoTable),
         };
         for (element, row) in rows.iter().enumerate() {
-            if let Err(fault) = append(row, id_of(number, element), Origin { message: origin, element: element as u32 }, blocks) {
+            if let Err(fault) =
+                append(row, id_of(number, element), Origin { message: origin, element: element as u32 }, blocks)
+            {
                 faulty.push(FaultyRow { element: element as u32, fault });
             }
         }

@@ -79,7 +79,9 @@ fn nothing_is_lost_or_wrong_or_doubled_whatever_happens() {
     }
     let Found { dead, late, stale, .. } = total;
     println!("{struck} of {} codes struck; {dead} dead letters", codes.len());
-    println!("{late} rows landed after their sender had lost the partition or given up; {stale} values are stale by that");
+    println!(
+        "{late} rows landed after their sender had lost the partition or given up; {stale} values are stale by that"
+    );
     if is_counting {
         println!("{} of {ran} schedules failed", failed.len());
         let mut seeds: Vec<_> = failed.iter().map(|(schedule, why)| (schedule.seed, why)).collect();

@@ -181,7 +181,11 @@ impl Schedule {
         let longest = chance.one_of(&[50, 500, 3_000]);
         for _ in 0..count {
             let after = chance.millis(0, longest);
-            let next = if chance.percent(trouble) { trouble_of(chance, &mut drafting, session) } else { ordinary(chance, &mut drafting) };
+            let next = if chance.percent(trouble) {
+                trouble_of(chance, &mut drafting, session)
+            } else {
+                ordinary(chance, &mut drafting)
+            };
             steps.push(act(after, next));
         }
         steps.push(act(chance.millis(0, longest), drafting.publish(chance)));

@@ -184,7 +184,14 @@ impl Database {
 
     fn plan(&mut self, schema: &SuperTable, rows: Vec<SentRow>) -> Plan {
         let now = Instant::now();
-        let nothing = |outcome| Plan { rows: Vec::new(), landing: [None; VNODES], stray: false, after: Duration::ZERO, outcome, cut: false };
+        let nothing = |outcome| Plan {
+            rows: Vec::new(),
+            landing: [None; VNODES],
+            stray: false,
+            after: Duration::ZERO,
+            outcome,
+            cut: false,
+        };
         if self.is_away() {
             self.strike("away");
             return nothing(Some(Err(closed())));
@@ -200,12 +207,14 @@ impl Database {
             return nothing(Some(Err(refused(0x0102))));
         }
         let latency = self.chance.millis(0, self.latency_ms);
-        let mut plan = Plan { landing: [None; VNODES], stray: false, after: latency, outcome: Some(Ok(())), cut: false, rows };
+        let mut plan =
+            Plan { landing: [None; VNODES], stray: false, after: latency, outcome: Some(Ok(())), cut: false, rows };
         let mut slow = Duration::ZERO;
         match self.armed.pop_front() {
             None => {}
             // On one row it would be our own fault, and it stops for that.
-            Some(Fault::Code(code, _)) if plan.rows.len() == 1 && Code::new(code.into()).class() == Class::BatchFault => {}
+            Some(Fault::Code(code, _))
+                if plan.rows.len() == 1 && Code::new(code.into()).class() == Class::BatchFault => {}
             // A row fault is a poison row's: see below.
             Some(Fault::Code(code, _)) if Code::new(code.into()).class() == Class::RowFault => {}
             Some(Fault::Code(code, percent)) => {
@@ -256,14 +265,16 @@ impl Database {
             plan.rows.retain(|row| others && vnode_of(&row.key) != vnode);
             let drafts = &self.drafts;
             let is_bad = |row: &SentRow| matches!(drafts.poison_of(row.cells[0]), Poison::Code(_));
-            let bad: BTreeSet<usize> = plan.rows.iter().filter(|row| is_bad(row)).map(|row| vnode_of(&row.key)).collect();
+            let bad: BTreeSet<usize> =
+                plan.rows.iter().filter(|row| is_bad(row)).map(|row| vnode_of(&row.key)).collect();
             plan.rows.retain(|row| !bad.contains(&vnode_of(&row.key)));
             plan.outcome = Some(Err(refused(code)));
         } else if poison.is_some() {
             // Whatever else goes wrong, a bad row is never stored, nor what shares its vnode.
             let drafts = &self.drafts;
             let is_bad = |row: &SentRow| matches!(drafts.poison_of(row.cells[0]), Poison::Code(_));
-            let bad: BTreeSet<usize> = plan.rows.iter().filter(|row| is_bad(row)).map(|row| vnode_of(&row.key)).collect();
+            let bad: BTreeSet<usize> =
+                plan.rows.iter().filter(|row| is_bad(row)).map(|row| vnode_of(&row.key)).collect();
             plan.rows.retain(|row| !bad.contains(&vnode_of(&row.key)));
         }
         for row in &plan.rows {
@@ -291,7 +302,13 @@ impl Store for SimStore {
         self.clone()
     }
 
-    fn encode(&self, block: &Block, rows: &[u32], spare: &mut Vec<Vec<u8>>, parts: &mut Vec<Part>) -> Vec<(u32, String)> {
+    fn encode(
+        &self,
+        block: &Block,
+        rows: &[u32],
+        spare: &mut Vec<Vec<u8>>,
+        parts: &mut Vec<Part>,
+    ) -> Vec<(u32, String)> {
         let drafts = self.database().drafts.clone();
         let cell = |column: usize, row: u32| {
             let column = &block.columns()[column];
@@ -386,4 +403,3 @@ async fn carry_out(store: SimStore, plan: Plan, answer: oneshot::Sender<Result<(
         None => sleep(PATIENCE * 2).await,
     }
 }
-

@@ -9,7 +9,6 @@ use super::schedule::{Act, Chance, Fault, Schedule};
 use super::store::SimStore;
 use crate::dead_letter::{DeadLetter, Told};
 use crate::pipeline::tests::*;
-use crate::worker::fake::Process;
 
 thread_local! {
     /// The clock on the wall, beyond the one that the runtime pauses.
@@ -87,7 +86,8 @@ impl World {
         found.struck = database.struck.clone();
         found.codes = database.codes.clone();
         found.late = database.late;
-        let kinds = [("other faults", world.faults), ("dead-letter place failed", world.letters.lock().unwrap().failed)];
+        let kinds =
+            [("other faults", world.faults), ("dead-letter place failed", world.letters.lock().unwrap().failed)];
         kinds.into_iter().for_each(|(kind, count)| *found.struck.entry(kind.to_owned()).or_default() += count);
         Ok(found)
     }
@@ -200,7 +200,8 @@ impl World {
     /// SIGSTOP, and the end of its session if it lasts as long.
     fn freeze(&mut self, who: usize, time: Duration) {
         let Some(member) = self.members.get(who % self.members.len().max(1)) else { return };
-        let (process, number, queue, session) = (member.process.clone(), member.number, self.queue.clone(), self.session);
+        let (process, number, queue, session) =
+            (member.process.clone(), member.number, self.queue.clone(), self.session);
         if process.is_stopped() {
             return;
         }
@@ -296,7 +297,8 @@ impl World {
             if self.members.is_empty() {
                 self.join();
             }
-            let left: Vec<_> = (0..).zip(&ends).filter(|(p, end)| committed(&self.queue, *p).unwrap_or(0) != **end).collect();
+            let left: Vec<_> =
+                (0..).zip(&ends).filter(|(p, end)| committed(&self.queue, *p).unwrap_or(0) != **end).collect();
             if left.is_empty() {
                 break;
             }
