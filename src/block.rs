@@ -475,6 +475,11 @@ impl Block {
         self.table_of_row[row as usize] as usize
     }
 
+    /// Where each row comes from.
+    pub fn origins(&self) -> impl Iterator<Item = Origin> {
+        self.origin_of_row.iter().copied()
+    }
+
     /// What was given as the origin of `row`.
     pub fn origin_of(&self, row: u32) -> Origin {
         self.origin_of_row[row as usize]

@@ -92,6 +92,8 @@ pub struct Entry {
     pub tries: u32,
     /// The rows at fault, by their places in the message, ascending; `None`: all of it.
     pub rows: Option<Vec<u32>>,
+    /// How many rows the message had when they were.
+    pub of_rows: Option<u32>,
     /// Where its last letter stands: which file, from where, how long.
     file: usize,
     start: u64,
@@ -311,6 +313,7 @@ impl<'f> Reading<'f> {
             failed_at_ms: vec![letter.failed_at_ms],
             tries: letter.tries,
             rows: (!letter.rows.is_empty()).then(|| letter.rows.iter().map(|row| row.element).collect()),
+            of_rows: letter.of_rows,
             file,
             start,
             length,
@@ -340,7 +343,8 @@ fn as_one(copies: &[(Entry, bool)]) -> Option<Entry> {
     one.failed_at_ms.dedup();
     one.tries = copies.iter().map(|(entry, _)| entry.tries).max()?;
     let rows: Option<Vec<_>> = copies.iter().map(|(entry, _)| entry.rows.as_deref()).collect();
-    one.rows = rows.map(|rows| rows.concat()).map(|mut rows| {
+    let alike = copies.iter().all(|(entry, _)| entry.of_rows == one.of_rows);
+    one.rows = rows.filter(|_| alike).map(|rows| rows.concat()).map(|mut rows| {
         rows.sort_unstable();
         rows.dedup();
         rows
@@ -384,7 +388,10 @@ mod tests {
         assert_eq!(archive.find(&TopicPartition::new("meters", 3), 3), Some(3));
         assert_eq!(archive.find(&TopicPartition::new("meters", 3), 5), None);
         assert!(archive.letter(5).is_err());
-        assert_eq!(offsets(&Archive::of_folder(&folder.path().join("none"), &Filter::default()).unwrap()), []);
+        assert_eq!(
+            offsets(&Archive::of_folder(&folder.path().join("none"), &Filter::default()).unwrap()),
+            Vec::<Offset>::new()
+        );
     }
 
     #[tokio::test]

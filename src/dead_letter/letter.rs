@@ -42,6 +42,10 @@ pub struct DeadLetter {
     /// The rows of the message that are at fault; empty: all of it is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rows: Vec<DeadRow>,
+    /// How many rows the message had, where some of them are at fault: with another number it is another mapping that
+    /// reads it, and `rows` do not say which they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of_rows: Option<u32>,
     /// The payload as it was decoded, where it could be and is not too long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decoded: Option<serde_json::Value>,
@@ -108,6 +112,7 @@ impl DeadLetter {
             failed_at_ms,
             tries: 1,
             rows,
+            of_rows: None,
             decoded: None,
         }
     }

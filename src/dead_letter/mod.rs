@@ -10,6 +10,7 @@ mod topic;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -21,6 +22,7 @@ pub use self::limit::Limit;
 use self::limit::Window;
 pub use self::replay::{Replay, ReplayControl};
 pub use self::topic::{Publish, TopicPlace};
+use crate::message::TopicPartition;
 use crate::mq::MqError;
 
 /// The place for dead letters, as a user writes it.
@@ -90,6 +92,21 @@ pub enum DeadLetterError {
         /// What was wrong with it.
         reason: String,
     },
+    /// The user wants no such message set aside, or dropped.
+    #[error(
+        "{topic}/{partition} offset {offset}: {reason}. The policy for such messages is to stop; correct the message's \
+         producer, or set the policy to dead-letter or drop"
+    )]
+    Stop {
+        /// The message's topic.
+        topic: String,
+        /// Its partition.
+        partition: i32,
+        /// Its offset.
+        offset: i64,
+        /// What was wrong with it.
+        reason: String,
+    },
     /// There are so many that no message is at fault, but the settings.
     #[error(
         "{topic}/{partition} offset {offset}: {reason}. More than {limit} such messages: the consumer stops here, and \
@@ -131,7 +148,7 @@ impl DeadLetterError {
     pub fn is_transient(&self) -> bool {
         use std::io::ErrorKind::{InvalidInput, IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
         match self {
-            Self::NoPlace { .. } | Self::Flood { .. } => false,
+            Self::NoPlace { .. } | Self::Stop { .. } | Self::Flood { .. } => false,
             Self::Write { source, .. } => !matches!(
                 source.kind(),
                 InvalidInput | IsADirectory | NotADirectory | PermissionDenied | ReadOnlyFilesystem
@@ -149,6 +166,8 @@ impl DeadLetterError {
 pub struct DeadLetters {
     place: Place,
     window: Option<Window>,
+    /// What is being replayed.
+    before: Arc<[Entry]>,
 }
 
 #[derive(Debug)]
@@ -166,7 +185,13 @@ impl DeadLetters {
             DeadLetterTo::File(folder) => Place::File(FilePlace::new(folder, name)),
             DeadLetterTo::Topic(topic) => Place::Topic(topic),
         };
-        Self { place, window: None }
+        Self { place, window: None, before: Arc::default() }
+    }
+
+    /// Counts on the tries of what is among `replayed`.
+    pub fn replaying(mut self, replayed: Arc<[Entry]>) -> Self {
+        self.before = replayed;
+        self
     }
 
     /// Refuses more than `limit`.
@@ -189,6 +214,13 @@ impl DeadLetters {
             let DeadLetter { topic, partition, offset, reason, .. } = first.clone();
             return Err(DeadLetterError::Flood { topic, partition, offset, reason, limit: window.limit });
         }
+        let counted: Vec<DeadLetter>;
+        let letters = if self.before.is_empty() {
+            letters
+        } else {
+            counted = letters.iter().map(|letter| self.count_on(letter.clone())).collect();
+            &counted
+        };
         match &mut self.place {
             Place::None => {
                 let DeadLetter { topic, partition, offset, reason, .. } = first.clone();
@@ -204,6 +236,14 @@ impl DeadLetters {
             window.count(count, now);
         }
         Ok(())
+    }
+
+    fn count_on(&self, mut letter: DeadLetter) -> DeadLetter {
+        let source = TopicPartition::new(letter.topic.as_str(), letter.partition);
+        if let Some(before) = archive::find(&self.before, &source, letter.offset) {
+            letter.tries = self.before[before].tries.saturating_add(1);
+        }
+        letter
     }
 
     /// Notes letters as done with; when this returns the note is as durable as they are.

@@ -5,7 +5,7 @@
 //! | `kafka-taos-dead-letter` | `1`; what stands before it are the message's own headers. `done`: no letter, but a list of letters that are done with, in the payload |
 //! | `kafka-taos-topic`, `-partition`, `-offset`, `-timestamp` | where the message stood, and its time in milliseconds |
 //! | `kafka-taos-reason`, `-code` | what was wrong, and the server's code |
-//! | `kafka-taos-rows` | JSON: the rows at fault of a message with several |
+//! | `kafka-taos-rows`, `-of-rows` | JSON: the rows at fault of a message that may hold others; and how many it held |
 //! | `kafka-taos-decoded` | JSON: the decoded payload |
 //! | `kafka-taos-failed-at`, `-tries` | when, in milliseconds, and how often |
 //! | `kafka-taos-payload-bytes` | the payload was larger than the topic takes: so large, and left out |
@@ -222,6 +222,9 @@ fn outgoing(letter: &DeadLetter, form: Form) -> Outgoing {
     // Without its rows a letter speaks of the whole message.
     if let (false, Ok(json)) = (rows.is_empty() || form == Form::PlaceAlone, serde_json::to_string(&rows)) {
         say("kafka-taos-rows", json);
+        if let Some(of_rows) = letter.of_rows {
+            say("kafka-taos-of-rows", of_rows.to_string());
+        }
     }
     if let (Form::Whole, Some(decoded)) = (form, &letter.decoded) {
         say("kafka-taos-decoded", decoded.to_string());
@@ -275,6 +278,7 @@ pub(super) fn read(message: Message) -> Option<Line> {
         failed_at_ms: number("kafka-taos-failed-at")?,
         tries: number("kafka-taos-tries").and_then(|tries| u32::try_from(tries).ok()).unwrap_or(1),
         rows: say("kafka-taos-rows").and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default(),
+        of_rows: number("kafka-taos-of-rows").and_then(|rows| u32::try_from(rows).ok()),
         decoded: say("kafka-taos-decoded").and_then(|json| serde_json::from_str(json).ok()),
     })))
 }
@@ -333,6 +337,7 @@ mod tests {
             payload: Some(Bytes::from(vec![b'p'; 5000])),
             code: Some("0x060B".into()),
             rows: vec![row],
+            of_rows: Some(4),
             tries: 3,
             decoded: Some(serde_json::json!({"a": 1})),
             // A message that had been a dead letter before, in another place.
