@@ -1,5 +1,6 @@
 //! Where messages go that cannot be written: kept whole, with the reason, before their offset counts as resolved.
 
+mod again;
 mod archive;
 mod file;
 mod letter;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+pub use self::again::FaultyRows;
 pub use self::archive::{Archive, ArchiveError, Entry, Filter};
 use self::file::FilePlace;
 use self::letter::Line;
