@@ -115,9 +115,12 @@ impl<'a, 'p> Finds<'a, 'p> {
         Before(2 * node as usize + 1)
     }
 
-    /// `found` stands at `node`, and so nothing within it: the last of several equal keys wins.
+    /// What `found` makes stands at `node`, and so nothing within it: the last of several equal keys wins.
+    ///
+    /// It is made when nothing can fail any more, and what it replaces need not be dropped: so it is made in its place,
+    /// and not moved there, which would take as long as reading it.
     #[inline(always)]
-    pub(super) fn put_single(&mut self, node: NodeId, found: Found<'p>) {
+    pub(super) fn put_single(&mut self, node: NodeId, found: impl FnOnce() -> Found<'p>) {
         let here = self.places.at(node);
         if !here.children.is_empty() || here.array.is_some() {
             self.forget_within(node);
@@ -127,8 +130,7 @@ impl<'a, 'p> Finds<'a, 'p> {
             if place.is_there() {
                 *place = Found::MISSING;
             }
-            // What is not there need not be dropped: then the new value is made in its place, and not moved there.
-            std::mem::forget(std::mem::replace(place, found));
+            std::mem::forget(std::mem::replace(place, found()));
         }
     }
 

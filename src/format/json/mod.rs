@@ -170,7 +170,7 @@ impl<'p> Walker<'p> {
         Ok(())
     }
 
-    /// The value at `node`. Each kind is put where it is made: moved about, it would cost as much as it does to read.
+    /// The value at `node`.
     #[inline]
     fn value(&mut self, finds: &mut Finds<'_, 'p>, node: NodeId, depth: u32) -> Walked {
         match self.peek() {
@@ -178,35 +178,35 @@ impl<'p> Walker<'p> {
                 let (begin, is_escaped) = (self.at + 1, self.pass_string()?);
                 let text = &self.text[begin..self.at - 1];
                 if is_escaped {
-                    finds.put_single(node, escaped(text));
+                    finds.put_single(node, || escaped(text));
                 } else {
-                    finds.put_single(node, Found::Value(Value::Text(Cow::Borrowed(text))));
+                    finds.put_single(node, || Found::Value(Value::Text(Cow::Borrowed(text))));
                 }
             }
             b'-' | b'0'..=b'9' => {
                 let begin = self.at;
                 let number = self.pass_number()?;
                 if let Some(number) = number.as_int() {
-                    finds.put_single(node, Found::Value(Value::Int(number)));
+                    finds.put_single(node, || Found::Value(Value::Int(number)));
                 } else if let Some(number) = number.as_exact_float() {
-                    finds.put_single(node, Found::Value(Value::Float(number)));
+                    finds.put_single(node, || Found::Value(Value::Float(number)));
                 } else {
                     let value = number.value(&self.text[begin..self.at]);
-                    finds.put_single(node, value.map_or(NUMBER_OUT_OF_RANGE, Found::Value));
+                    finds.put_single(node, || value.map_or(NUMBER_OUT_OF_RANGE, Found::Value));
                 }
             }
             b'{' | b'[' => self.nested(finds, node, depth)?,
             b't' => {
                 self.literal("true")?;
-                finds.put_single(node, Found::Value(Value::Bool(true)));
+                finds.put_single(node, || Found::Value(Value::Bool(true)));
             }
             b'f' => {
                 self.literal("false")?;
-                finds.put_single(node, Found::Value(Value::Bool(false)));
+                finds.put_single(node, || Found::Value(Value::Bool(false)));
             }
             b'n' => {
                 self.literal("null")?;
-                finds.put_single(node, Found::Value(Value::Null));
+                finds.put_single(node, || Found::Value(Value::Null));
             }
             _ => return self.error(NO_VALUE),
         }

@@ -201,7 +201,7 @@ impl<'p> Walker<'p> {
             Head::Array(length) => return self.nested(finds, node, begin, length, true),
             Head::Map(length) => return self.nested(finds, node, begin, length, false),
         };
-        finds.put_single(node, found);
+        finds.put_single(node, || found);
         Ok(())
     }
 
