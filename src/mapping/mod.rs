@@ -2,7 +2,6 @@
 
 mod compile;
 pub mod config;
-mod convert;
 mod expression;
 mod name;
 mod policy;

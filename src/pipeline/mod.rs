@@ -58,6 +58,24 @@ pub struct PipelineSettings {
     pub now_ms: fn() -> i64,
 }
 
+/// Four workers, no place for dead letters, commits twice a second, no end.
+impl Default for PipelineSettings {
+    fn default() -> Self {
+        Self {
+            workers: 4,
+            queue: QueueSettings::default(),
+            dead_letter: DeadLetterTo::None,
+            dead_letter_limit: None,
+            replayed: Arc::default(),
+            instance: std::process::id().to_string(),
+            commit_interval: Duration::from_millis(500),
+            drain_timeout: Duration::from_secs(10),
+            until_end: None,
+            now_ms: || jiff::Timestamp::now().as_millisecond(),
+        }
+    }
+}
+
 /// Why a pipeline failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
