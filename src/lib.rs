@@ -20,6 +20,7 @@ pub mod format;
 pub mod record;
 pub mod simulate;
 pub mod mapping;
+pub mod convert;
 pub mod row;
 pub mod block;
 pub mod encode;

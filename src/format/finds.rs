@@ -12,69 +12,61 @@ pub(super) const NOWHERE: usize = usize::MAX;
 pub(super) struct Shelf {
     record: Vec<Found<'static>>,
     element: Vec<Found<'static>>,
-    arrays: Vec<usize>,
-    record_order: Order,
-    element_orders: Vec<Order>,
-}
-
-/// The shelf's content while a payload is read.
-pub(super) struct Taken<'p> {
-    pub(super) record: Vec<Found<'p>>,
-    pub(super) element: Vec<Found<'p>>,
-    /// Where each array of the plan begins, in bytes of the payload.
+    /// Where each array of the plan begins, in bytes of the record.
     pub(super) arrays: Vec<usize>,
     record_order: Order,
     element_orders: Vec<Order>,
 }
 
 impl Shelf {
-    /// For the next payload.
-    pub(super) fn take<'p>(&mut self, plan: &Plan) -> Taken<'p> {
-        let mut taken = Taken {
-            record: emptied(std::mem::take(&mut self.record)),
-            element: emptied(std::mem::take(&mut self.element)),
-            arrays: std::mem::take(&mut self.arrays),
-            record_order: std::mem::take(&mut self.record_order),
-            element_orders: std::mem::take(&mut self.element_orders),
-        };
-        taken.element_orders.resize_with(plan.elements.len(), Order::default);
-        taken
-    }
-
-    /// After it.
-    pub(super) fn put_back(&mut self, taken: Taken<'_>) {
-        self.record = emptied(taken.record);
-        self.element = emptied(taken.element);
-        self.arrays = taken.arrays;
-        self.record_order = taken.record_order;
-        self.element_orders = taken.element_orders;
-    }
-}
-
-impl<'p> Taken<'p> {
-    /// Nothing is found yet of a record.
-    pub(super) fn record_finds<'a>(&'a mut self, plan: &'a Plan) -> Finds<'a, 'p> {
-        missing(&mut self.record, plan.record.len());
+    /// For the places of a record, and of its elements. They are given back by [`Self::keep`].
+    #[inline]
+    pub(super) fn take<'p>(&mut self, plan: &Plan) -> (Vec<Found<'p>>, Vec<Found<'p>>) {
         self.arrays.clear();
         self.arrays.resize(plan.elements.len(), NOWHERE);
-        Finds { places: &plan.record, found: &mut self.record, arrays: &mut self.arrays, order: &mut self.record_order }
+        self.element_orders.resize_with(plan.elements.len(), Order::default);
+        (std::mem::take(&mut self.record), std::mem::take(&mut self.element))
+    }
+
+    /// After the record.
+    #[inline]
+    pub(super) fn keep(&mut self, record: Vec<Found<'_>>, element: Vec<Found<'_>>) {
+        self.record = emptied(record);
+        if element.capacity() > 0 {
+            self.element = emptied(element);
+        }
+    }
+
+    /// Nothing is found yet of the record.
+    #[inline]
+    pub(super) fn record<'a, 'p>(&'a mut self, plan: &'a Plan, found: &'a mut Vec<Found<'p>>) -> Finds<'a, 'p> {
+        missing(found, plan.record.len());
+        Finds { places: &plan.record, found, arrays: &mut self.arrays, order: &mut self.record_order }
     }
 
     /// Nothing is found yet of an element of the array number `array`.
-    pub(super) fn element_finds<'a>(&'a mut self, plan: &'a Plan, array: usize) -> Finds<'a, 'p> {
+    #[inline]
+    pub(super) fn element<'a, 'p>(
+        &'a mut self,
+        plan: &'a Plan,
+        array: usize,
+        found: &'a mut Vec<Found<'p>>,
+    ) -> Finds<'a, 'p> {
         let places = &plan.elements[array];
-        missing(&mut self.element, places.len());
-        Finds { places, found: &mut self.element, arrays: &mut [], order: &mut self.element_orders[array] }
+        missing(found, places.len());
+        Finds { places, found, arrays: &mut [], order: &mut self.element_orders[array] }
     }
 }
 
+#[inline]
 fn missing(found: &mut Vec<Found<'_>>, count: usize) {
     found.clear();
     found.extend((0..count).map(|_| Found::MISSING));
 }
 
 /// The same allocation, for values of another payload.
-fn emptied<'p>(mut found: Vec<Found<'_>>) -> Vec<Found<'p>> {
+#[inline]
+fn emptied(mut found: Vec<Found<'_>>) -> Vec<Found<'static>> {
     found.clear();
     found.into_iter().map(|_| Found::MISSING).collect()
 }
@@ -123,8 +115,26 @@ impl<'a, 'p> Finds<'a, 'p> {
         Before(2 * node as usize + 1)
     }
 
+    /// What `found` makes stands at `node`, and so nothing within it: the last of several equal keys wins.
+    ///
+    /// It is made when nothing can fail any more, and what it replaces need not be dropped: so it is made in its place,
+    /// and not moved there, which would take as long as reading it.
+    #[inline(always)]
+    pub(super) fn put_single(&mut self, node: NodeId, found: impl FnOnce() -> Found<'p>) {
+        let here = self.places.at(node);
+        if !here.children.is_empty() || here.array.is_some() {
+            self.forget_within(node);
+        }
+        if let Some(place) = here.place {
+            let place = &mut self.found[place as usize];
+            if place.is_there() {
+                *place = Found::MISSING;
+            }
+            std::mem::forget(std::mem::replace(place, found()));
+        }
+    }
+
     /// `found` stands at `node`.
-    #[inline]
     pub(super) fn put(&mut self, node: NodeId, found: Found<'p>) {
         if let Some(place) = self.places.at(node).place {
             self.found[place as usize] = found;
@@ -138,9 +148,7 @@ impl<'a, 'p> Finds<'a, 'p> {
         }
     }
 
-    /// What was found within `node` stands there no more: the last of several equal keys wins. The root
-    /// is met once.
-    #[inline]
+    /// What was found within `node` stands there no more. The root is met once.
     pub(super) fn forget_within(&mut self, node: NodeId) {
         if node == Places::ROOT {
             return;

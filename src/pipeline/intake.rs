@@ -237,7 +237,7 @@ impl<S: Store, C: Control> Intake<S, C> {
             tracing::warn!("nothing can be written; all partitions are paused until it can, nothing is lost");
             self.control.pause(&all);
         } else {
-            tracing::info!("writing goes on, and so do all partitions");
+            tracing::info!("what is read can be written again; all partitions go on");
             self.control.resume(&all);
         }
     }

@@ -5,7 +5,7 @@
 //! | messages | to the queue of the worker that owns their partition; what finds no room waits here, and its worker's partitions are held until there is |
 //! | partitions assigned | each to the worker that has the fewest |
 //! | partitions revoked | nothing new of them is begun, what is in flight is awaited, their offsets are committed, they are let go |
-//! | TDengine is away for seconds | all partitions are paused until it is back |
+//! | TDengine, or the place for dead letters, is away for seconds | all partitions are paused until it is back |
 //! | a tick | what is resolved is committed; where nothing is, and the group's last word is old, the offsets as they are |
 //! | shutdown, the end, a fault | queues take nothing more, what they hold is written, offsets are committed, the group is left |
 
@@ -26,7 +26,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 pub use self::gaps::{Gap, Health};
 use self::intake::Intake;
-use crate::dead_letter::{DeadLetterTo, DeadLetters};
+use crate::dead_letter::{DeadLetterTo, DeadLetters, Entry, Limit};
 use crate::mapping::RowSource;
 use crate::message::{Offset, TopicPartition};
 use crate::mq::{Control, Event, MqError, Subscription};
@@ -44,6 +44,10 @@ pub struct PipelineSettings {
     pub queue: QueueSettings,
     /// Where messages go that cannot be written.
     pub dead_letter: DeadLetterTo,
+    /// How many of them there may be; `None`: any number.
+    pub dead_letter_limit: Option<Limit>,
+    /// The dead letters that are read, where it is a replay.
+    pub replayed: Arc<[Entry]>,
     /// A name for this process's dead letters that no other uses.
     pub instance: String,
     /// How often resolved offsets are committed.
@@ -56,6 +60,25 @@ pub struct PipelineSettings {
     pub until_end: Option<HashMap<TopicPartition, Offset>>,
     /// Milliseconds since 1970-01-01T00:00:00Z, for the times that dead letters carry.
     pub now_ms: fn() -> i64,
+}
+
+/// Four workers, no place for dead letters, commits twice a second, no end.
+impl Default for PipelineSettings {
+    fn default() -> Self {
+        Self {
+            workers: 4,
+            queue: QueueSettings::default(),
+            dead_letter: DeadLetterTo::None,
+            dead_letter_limit: None,
+            replayed: Arc::default(),
+            instance: std::process::id().to_string(),
+            commit_interval: Duration::from_millis(500),
+            session_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(10),
+            until_end: None,
+            now_ms: || jiff::Timestamp::now().as_millisecond(),
+        }
+    }
 }
 
 /// Why a pipeline failed.
@@ -183,7 +206,9 @@ impl<S: Store, Q: Subscription> Pipeline<S, Q> {
     /// From `subscription` into child tables of `schemas` in `store`; the first is where a [`RowSource`] of one row a
     /// message puts it.
     pub fn new(settings: PipelineSettings, subscription: Q, store: S, schemas: Vec<SuperTable>) -> Self {
-        let dead_letters = DeadLetters::new(settings.dead_letter.clone(), &settings.instance);
+        let dead_letters = DeadLetters::new(settings.dead_letter.clone(), &settings.instance)
+            .with_limit(settings.dead_letter_limit)
+            .replaying(settings.replayed.clone());
         let shared = Shared {
             store,
             schemas: watch::Sender::new(schemas.into_iter().map(Arc::new).collect()),

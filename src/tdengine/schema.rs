@@ -109,6 +109,16 @@ impl DataType {
         code == self.code() && bytes == wanted
     }
 
+    /// Whether its values are whole numbers.
+    pub const fn is_integer(self) -> bool {
+        matches!(self.code(), 2..=5 | 11..=14)
+    }
+
+    /// Whether it is FLOAT or DOUBLE.
+    pub const fn is_float(self) -> bool {
+        matches!(self, Self::Float | Self::Double)
+    }
+
     /// Bytes of a value, for the types whose values all have the same; `None` where each has its own length.
     pub const fn fixed_width(self) -> Option<usize> {
         match self {

@@ -39,27 +39,28 @@ impl JsonDecoder {
         Self { is_lines: true, ..Self::default() }
     }
 
-    fn record<'p>(&mut self, record: &'p [u8], plan: &Plan, visitor: &mut dyn Visitor<'p>) -> Result<(), FormatError> {
-        let text = std::str::from_utf8(record).map_err(|error| fault(error.valid_up_to(), "text that is not UTF-8"))?;
-        let mut walker = Walker { text, bytes: record, at: 0 };
-        let mut taken = self.shelf.take(plan);
-        walker.whole(&mut taken.record_finds(plan)).map_err(|reason| fault(walker.at, reason))?;
-        if visitor.record(&taken.record) {
-            for array in 0..taken.arrays.len() {
-                if taken.arrays[array] == NOWHERE {
+    fn record<'p>(&mut self, payload: &'p [u8], plan: &Plan, visitor: &mut dyn Visitor<'p>) -> Result<(), FormatError> {
+        let text =
+            std::str::from_utf8(payload).map_err(|error| fault(error.valid_up_to(), "text that is not UTF-8"))?;
+        let mut walker = Walker { text, bytes: payload, at: 0 };
+        let (mut record, mut element) = self.shelf.take(plan);
+        walker.whole(&mut self.shelf.record(plan, &mut record)).map_err(|reason| fault(walker.at, reason))?;
+        if visitor.record(&record) {
+            for array in 0..self.shelf.arrays.len() {
+                if self.shelf.arrays[array] == NOWHERE {
                     continue;
                 }
-                walker.at = taken.arrays[array];
+                walker.at = self.shelf.arrays[array];
                 let read = walker.list(b']', 0, |walker, _| {
-                    walker.value(&mut taken.element_finds(plan, array), Places::ROOT, 0)?;
-                    visitor.element(array, &taken.record, &taken.element);
+                    walker.value(&mut self.shelf.element(plan, array, &mut element), Places::ROOT, 0)?;
+                    visitor.element(array, &record, &element);
                     Ok(())
                 });
                 debug_assert_eq!(read, Ok(()), "all of it was walked over before");
             }
-            visitor.end(&taken.record);
+            visitor.end(&record);
         }
-        self.shelf.put_back(taken);
+        self.shelf.keep(record, element);
         Ok(())
     }
 }
@@ -172,17 +173,43 @@ impl<'p> Walker<'p> {
     /// The value at `node`.
     #[inline]
     fn value(&mut self, finds: &mut Finds<'_, 'p>, node: NodeId, depth: u32) -> Walked {
-        let found = match self.peek() {
-            b'"' => self.string()?,
-            b'-' | b'0'..=b'9' => self.number()?,
-            b't' => self.literal("true", Value::Bool(true))?,
-            b'f' => self.literal("false", Value::Bool(false))?,
-            b'n' => self.literal("null", Value::Null)?,
-            b'{' | b'[' => return self.nested(finds, node, depth),
+        match self.peek() {
+            b'"' => {
+                let (begin, is_escaped) = (self.at + 1, self.pass_string()?);
+                let text = &self.text[begin..self.at - 1];
+                if is_escaped {
+                    finds.put_single(node, || escaped(text));
+                } else {
+                    finds.put_single(node, || Found::Value(Value::Text(Cow::Borrowed(text))));
+                }
+            }
+            b'-' | b'0'..=b'9' => {
+                let begin = self.at;
+                let number = self.pass_number()?;
+                if let Some(number) = number.as_int() {
+                    finds.put_single(node, || Found::Value(Value::Int(number)));
+                } else if let Some(number) = number.as_exact_float() {
+                    finds.put_single(node, || Found::Value(Value::Float(number)));
+                } else {
+                    let value = number.value(&self.text[begin..self.at]);
+                    finds.put_single(node, || value.map_or(NUMBER_OUT_OF_RANGE, Found::Value));
+                }
+            }
+            b'{' | b'[' => self.nested(finds, node, depth)?,
+            b't' => {
+                self.literal("true")?;
+                finds.put_single(node, || Found::Value(Value::Bool(true)));
+            }
+            b'f' => {
+                self.literal("false")?;
+                finds.put_single(node, || Found::Value(Value::Bool(false)));
+            }
+            b'n' => {
+                self.literal("null")?;
+                finds.put_single(node, || Found::Value(Value::Null));
+            }
             _ => return self.error(NO_VALUE),
-        };
-        finds.forget_within(node);
-        finds.put(node, found);
+        }
         Ok(())
     }
 
@@ -269,9 +296,9 @@ impl<'p> Walker<'p> {
         match self.peek() {
             b'"' => self.pass_string().map(drop),
             b'-' | b'0'..=b'9' => self.pass_number().map(drop),
-            b't' => self.literal("true", Value::Null).map(drop),
-            b'f' => self.literal("false", Value::Null).map(drop),
-            b'n' => self.literal("null", Value::Null).map(drop),
+            b't' => self.literal("true"),
+            b'f' => self.literal("false"),
+            b'n' => self.literal("null"),
             b'[' => self.list(b']', depth, |walker, _| walker.skip(depth + 1)),
             b'{' => self.list(b'}', depth, |walker, _| {
                 if walker.peek() != b'"' {
@@ -291,26 +318,16 @@ impl<'p> Walker<'p> {
     }
 
     #[inline]
-    fn literal(&mut self, literal: &str, value: Value<'static>) -> Walked<Found<'p>> {
+    fn literal(&mut self, literal: &str) -> Walked {
         if !self.bytes[self.at..].starts_with(literal.as_bytes()) {
             return Err(NO_VALUE);
         }
         self.at += literal.len();
-        Ok(Found::Value(value))
-    }
-
-    #[inline]
-    fn string(&mut self) -> Walked<Found<'p>> {
-        let (begin, is_escaped) = (self.at + 1, self.pass_string()?);
-        let text = &self.text[begin..self.at - 1];
-        if !is_escaped {
-            return Ok(Found::Value(Value::Text(Cow::Borrowed(text))));
-        }
-        Ok(unescape(text).map_or(HALF_A_PAIR, |text| Found::Value(Value::Text(Cow::Owned(text)))))
+        Ok(())
     }
 
     /// Passes over a text in quotes; whether there are escapes in it.
-    #[inline]
+    #[inline(always)]
     fn pass_string(&mut self) -> Walked<bool> {
         let (bytes, mut at, mut is_escaped) = (self.bytes, self.at + 1, false);
         loop {
@@ -347,14 +364,6 @@ impl<'p> Walker<'p> {
         }
     }
 
-    #[inline]
-    fn number(&mut self) -> Walked<Found<'p>> {
-        let begin = self.at;
-        let number = self.pass_number()?;
-        let text = &self.text[begin..self.at];
-        Ok(number.value(text).map_or(NUMBER_OUT_OF_RANGE, Found::Value))
-    }
-
     /// Passes over digits, and adds them to `mantissa`; how many they are.
     #[inline]
     fn digits(&mut self, mantissa: &mut u64) -> usize {
@@ -368,7 +377,7 @@ impl<'p> Walker<'p> {
         at - begin
     }
 
-    #[inline]
+    #[inline(always)]
     fn pass_number(&mut self) -> Walked<Number> {
         let mut number = Number { is_negative: self.peek() == b'-', ..Number::default() };
         self.at += usize::from(number.is_negative);
@@ -401,4 +410,10 @@ impl<'p> Walker<'p> {
         }
         Ok(number)
     }
+}
+
+/// Text with well-formed escapes in it.
+#[cold]
+fn escaped(text: &str) -> Found<'static> {
+    unescape(text).map_or(HALF_A_PAIR, |text| Found::Value(text.into()))
 }

@@ -26,35 +26,41 @@ const POWERS: [f64; 23] = [
 ];
 
 impl Number {
-    /// The nearest value; `None` beyond the range of a double. `text` is the number itself.
-    #[inline]
-    pub(super) fn value(&self, text: &str) -> Option<Value<'static>> {
-        let is_exact = self.digits <= 19;
-        if self.is_whole && is_exact {
-            return Some(match (self.is_negative, i64::try_from(self.mantissa)) {
-                (false, Ok(number)) => Value::Int(number),
-                (false, Err(_)) => Value::UInt(self.mantissa),
-                (true, Ok(0)) => Value::Float(-0.0),
-                (true, Ok(number)) => Value::Int(-number),
-                (true, Err(_)) if self.mantissa == 1 << 63 => Value::Int(i64::MIN),
-                (true, Err(_)) => Value::Float(-(self.mantissa as f64)),
-            });
+    /// As it mostly is.
+    #[inline(always)]
+    pub(super) fn as_int(&self) -> Option<i64> {
+        let number = i64::try_from(self.mantissa).ok()?;
+        match self.is_negative {
+            _ if !self.is_whole || self.digits > 19 => None,
+            true if number == 0 => None,
+            true => Some(-number),
+            false => Some(number),
         }
-        // Both operands are exact, so the result is rounded once (Clinger).
-        if is_exact && self.mantissa <= 1 << 53 && self.exponent.unsigned_abs() <= 22 {
-            let (mantissa, power) = (self.mantissa as f64, POWERS[self.exponent.unsigned_abs() as usize]);
-            let number = if self.exponent < 0 { mantissa / power } else { mantissa * power };
-            return Some(Value::Float(if self.is_negative { -number } else { number }));
-        }
-        self.slow(text)
     }
 
+    /// Both operands are exact, so the result is rounded once (Clinger).
+    #[inline(always)]
+    pub(super) fn as_exact_float(&self) -> Option<f64> {
+        let power = POWERS.get(self.exponent.unsigned_abs() as usize)?;
+        if self.is_whole || self.digits > 19 || self.mantissa > 1 << 53 {
+            return None;
+        }
+        let mantissa = self.mantissa as f64;
+        let number = if self.exponent < 0 { mantissa / power } else { mantissa * power };
+        Some(if self.is_negative { -number } else { number })
+    }
+
+    /// What is neither; `None` beyond the range of a double. `text` is the number itself.
     #[cold]
-    fn slow(&self, text: &str) -> Option<Value<'static>> {
+    pub(super) fn value(&self, text: &str) -> Option<Value<'static>> {
         if self.is_whole
+            && !self.is_negative
             && let Ok(number) = text.parse()
         {
             return Some(Value::UInt(number));
+        }
+        if text == "-9223372036854775808" {
+            return Some(Value::Int(i64::MIN));
         }
         text.parse().ok().filter(|number: &f64| number.is_finite()).map(Value::Float)
     }

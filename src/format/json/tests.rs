@@ -363,11 +363,15 @@ fn speed_of_a_reading() {
     let plan = plan_of(&["device", "ts", "current", "voltage", "phase", "groupid", "location"]);
     let few = plan_of(&["location", "ts", "device"]);
     let (mut decoder, mut seen) = (JsonDecoder::new(), Seen(0));
-    for _ in 0..5 {
+    for _ in 0..3 {
         let time = |what: &str, once: &mut dyn FnMut(&str)| {
-            let begin = std::time::Instant::now();
-            (0..100).for_each(|_| payloads.iter().for_each(|payload| once(payload)));
-            print!("{what}: {:.0} ns   ", begin.elapsed().as_nanos() as f64 / 1e6);
+            let round = |_| {
+                let begin = std::time::Instant::now();
+                payloads.iter().for_each(|payload| once(payload));
+                begin.elapsed()
+            };
+            let best = (0..100).map(round).min().unwrap();
+            print!("{what}: {:.0} ns   ", best.as_nanos() as f64 / 1e4);
         };
         time("all seven", &mut |payload| decoder.decode(payload.as_bytes(), &plan, &mut seen).unwrap());
         time("three of them", &mut |payload| decoder.decode(payload.as_bytes(), &few, &mut seen).unwrap());
@@ -381,5 +385,5 @@ fn speed_of_a_reading() {
         });
         println!();
     }
-    assert_eq!(seen.0, 5 * 1_000_000 * 10);
+    assert_eq!(seen.0, 3 * 1_000_000 * 10);
 }

@@ -43,28 +43,28 @@ impl Decoder for MsgPackDecoder {
         visitor: &mut dyn Visitor<'p>,
     ) -> Result<(), FormatError> {
         let mut walker = Walker { bytes: payload, at: 0 };
-        let mut taken = self.shelf.take(plan);
-        walker.whole(&mut taken.record_finds(plan)).map_err(|reason| FormatError {
+        let (mut record, mut element) = self.shelf.take(plan);
+        walker.whole(&mut self.shelf.record(plan, &mut record)).map_err(|reason| FormatError {
             format: "MessagePack",
             position: Some(walker.at),
             reason: reason.to_owned(),
         })?;
-        if visitor.record(&taken.record) {
-            for array in 0..taken.arrays.len() {
-                if taken.arrays[array] == NOWHERE {
+        if visitor.record(&record) {
+            for array in 0..self.shelf.arrays.len() {
+                if self.shelf.arrays[array] == NOWHERE {
                     continue;
                 }
-                walker.at = taken.arrays[array];
+                walker.at = self.shelf.arrays[array];
                 let Ok(Head::Array(length)) = walker.head() else { continue };
                 for _ in 0..length {
-                    let read = walker.value(&mut taken.element_finds(plan, array), Places::ROOT);
+                    let read = walker.value(&mut self.shelf.element(plan, array, &mut element), Places::ROOT);
                     debug_assert_eq!(read, Ok(()), "all of it was walked over before");
-                    visitor.element(array, &taken.record, &taken.element);
+                    visitor.element(array, &record, &element);
                 }
             }
-            visitor.end(&taken.record);
+            visitor.end(&record);
         }
-        self.shelf.put_back(taken);
+        self.shelf.keep(record, element);
         Ok(())
     }
 }
@@ -201,8 +201,7 @@ impl<'p> Walker<'p> {
             Head::Array(length) => return self.nested(finds, node, begin, length, true),
             Head::Map(length) => return self.nested(finds, node, begin, length, false),
         };
-        finds.forget_within(node);
-        finds.put(node, found);
+        finds.put_single(node, || found);
         Ok(())
     }
 

@@ -32,18 +32,17 @@ async fn a_bad_message_is_not_committed_before_it_is_set_aside() {
     publish(&queue, 0, None).await;
     publish_rows(&queue, 0, 4..9).await;
     let kept = Arc::new(Mutex::new((false, Vec::new())));
-    let told = dead_letter::Told(Arc::new({
+    let to = Place::of({
         let kept = kept.clone();
-        move |letters: &[dead_letter::DeadLetter]| {
+        move |_, offset| {
             let mut kept = kept.lock().unwrap();
             if !kept.0 {
-                return Err(std::io::Error::other("no space left on device"));
+                return Err(not_kept());
             }
-            kept.1.extend(letters.iter().map(|letter| letter.offset));
+            kept.1.push(offset);
             Ok(())
         }
-    }));
-    let to = DeadLetterTo::Told(told);
+    });
     let member = Member::start(&queue, &store, PipelineSettings { workers: 1, dead_letter: to, ..settings() });
     until_committed(&queue, &[3]).await;
     // The place fails for ten minutes: consuming pauses, says why, and goes on by itself.

@@ -11,11 +11,13 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use std::pin::Pin;
+
 use super::*;
-use crate::dead_letter;
+use crate::dead_letter::{self, TopicPlace};
 use crate::message::Outgoing;
-use crate::mq::MessageQueue as _;
 use crate::mq::memory::{Action, MemoryQueue, MemorySettings, MemorySubscription};
+use crate::mq::{MessageQueue as _, Receipt};
 use crate::worker::fake::{Answer, FakeStore, Key, Lines, Process, gone, refused, schema};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -31,6 +33,8 @@ fn settings() -> PipelineSettings {
             ..QueueSettings::default()
         },
         dead_letter: DeadLetterTo::None,
+        dead_letter_limit: None,
+        replayed: Arc::default(),
         instance: "test".to_owned(),
         commit_interval: Duration::from_millis(100),
         session_timeout: Duration::from_secs(10),
@@ -70,6 +74,34 @@ async fn publish_rows(queue: &MemoryQueue, partition: i32, rows: std::ops::Range
     for n in rows {
         publish(queue, partition, Some(format!("d{partition} {n} {n}"))).await;
     }
+}
+
+/// A dead-letter place that does with each letter, by partition and offset, as it is told.
+struct Place<F>(F);
+
+impl<F: Fn(i32, Offset) -> Result<(), MqError> + Send + Sync + 'static> Place<F> {
+    fn of(keep: F) -> DeadLetterTo {
+        DeadLetterTo::Topic(TopicPlace::new("dead", 1, Arc::new(Self(keep))))
+    }
+}
+
+impl<F: Fn(i32, Offset) -> Result<(), MqError> + Send + Sync> dead_letter::Publish for Place<F> {
+    fn publish<'p>(
+        &'p self,
+        _: &'p str,
+        message: Outgoing,
+    ) -> Pin<Box<dyn Future<Output = Result<Receipt, MqError>> + Send + 'p>> {
+        let header = |name: &str| {
+            let found = message.headers.iter().rfind(|header| header.name == name)?;
+            std::str::from_utf8(found.value.as_deref()?).ok()?.parse::<i64>().ok()
+        };
+        let kept = (self.0)(header("kafka-taos-partition").unwrap() as i32, header("kafka-taos-offset").unwrap());
+        Box::pin(std::future::ready(kept.map(|()| Receipt { partition: 0, offset: 0 })))
+    }
+}
+
+fn not_kept() -> MqError {
+    MqError::Publish { topic: "dead".into(), reason: "no space left on device".into() }
 }
 
 struct Member {

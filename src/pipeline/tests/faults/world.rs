@@ -7,7 +7,6 @@ use super::check::{Found, check_committed, compare};
 use super::messages::{Drafts, Source, payload};
 use super::schedule::{Act, Chance, Fault, Schedule};
 use super::store::SimStore;
-use crate::dead_letter::{DeadLetter, Told};
 use crate::pipeline::tests::*;
 
 thread_local! {
@@ -34,7 +33,8 @@ struct Running {
 /// The dead-letter place.
 #[derive(Default)]
 pub(super) struct Letters {
-    pub(super) kept: Vec<DeadLetter>,
+    /// By partition and offset.
+    pub(super) kept: Vec<(i32, Offset)>,
     fails_until: Option<Instant>,
     failed: u64,
 }
@@ -237,16 +237,16 @@ impl World {
         let (chance, process) = (&mut self.chance, Process::default());
         let max_batch_items = 1 + chance.below(40);
         let letters = self.letters.clone();
-        let keep = Told(Arc::new(move |new: &[DeadLetter]| {
+        let dead_letter = Place::of(move |partition, offset| {
             let mut letters = letters.lock().unwrap();
             let fails = letters.fails_until.is_some_and(|until| Instant::now() < until);
             // Half of the time they are there all the same.
             letters.failed += u64::from(fails);
             if !fails || letters.failed.is_multiple_of(2) {
-                letters.kept.extend_from_slice(new);
+                letters.kept.push((partition, offset));
             }
-            if fails { Err(std::io::Error::other("as told")) } else { Ok(()) }
-        }));
+            if fails { Err(not_kept()) } else { Ok(()) }
+        });
         let settings = PipelineSettings {
             workers: 1 + chance.below(3),
             queue: QueueSettings {
@@ -256,7 +256,9 @@ impl World {
                 linger: chance.millis(0, 100),
                 ..QueueSettings::default()
             },
-            dead_letter: DeadLetterTo::Told(keep),
+            dead_letter,
+            dead_letter_limit: None,
+            replayed: Arc::default(),
             instance: "sim".to_owned(),
             commit_interval: chance.millis(20, 1_000),
             session_timeout: self.session,
@@ -320,6 +322,6 @@ impl World {
 
     /// Messages that are in the dead-letter place, by partition and offset.
     pub(super) fn dead(&self) -> HashSet<(i32, Offset)> {
-        self.letters.lock().unwrap().kept.iter().map(|letter| (letter.partition, letter.offset)).collect()
+        self.letters.lock().unwrap().kept.iter().copied().collect()
     }
 }
