@@ -100,6 +100,8 @@ counters! {
     batches,
     /// Writes that were tried again.
     retries,
+    /// Revocations that ended with writes unanswered: their rows are written again.
+    undrained,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

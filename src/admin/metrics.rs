@@ -65,6 +65,7 @@ impl prometheus_client::collector::Collector for Moment {
         put.counter("messages_dead_lettered", "Messages in the dead-letter place", snapshot.dead_lettered)?;
         put.counter("messages_redelivered", "Messages that this process had read before", snapshot.redelivered)?;
         put.counter("batches_written", "Batches written", snapshot.batches)?;
+        put.counter("revocations_undrained", "Revocations that ended with writes unanswered", snapshot.undrained)?;
         let retries = snapshot.retries_by_class.iter().map(|(class, count)| (OfClass { class }, *count));
         put.counters("write_retries", "Writes tried again, by the class of the error", retries)?;
 

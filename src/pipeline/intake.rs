@@ -13,6 +13,7 @@ use super::PipelineSettings;
 use crate::ack::Epoch;
 use crate::message::{Message, Offset, TopicPartition};
 use crate::mq::{Control, Event, MqError, Revocation};
+use crate::stats::Stats;
 use crate::worker::{Delivery, Shared, Store, Worker, of_member};
 
 type Offsets = Vec<(TopicPartition, Offset)>;
@@ -135,6 +136,7 @@ impl<S: Store, C: Control> Intake<S, C> {
         tokio::spawn(of_member(async move {
             for batches in batches {
                 if timeout_at(deadline, batches.settled()).await.is_err() {
+                    Stats::add(&shared.stats.undrained, 1);
                     tracing::warn!(
                         "revoked partitions are let go with writes unanswered; their rows are written again"
                     );
@@ -172,16 +174,26 @@ impl<S: Store, C: Control> Intake<S, C> {
                 run.push(next);
             }
             let Some(owned) = self.owned.get_mut(&source) else { continue };
-            let (first, last) = (run[0].offset, run[run.len() - 1].offset);
             {
                 let mut progress = self.shared.progress();
-                let is_again = first < owned.position;
-                if is_again && progress.acks.first_unresolved(&source).is_none_or(|unresolved| first <= unresolved) {
-                    // Read again from further back, all in flight included: an assignment anew. Its offsets are committed
-                    // before its older values are written again, so that whatever happens the later ones follow.
-                    owned.epoch = progress.acks.assign(source.clone());
-                    self.shared.session.doubt();
+                if run[0].offset < owned.position {
+                    // Read again from further back.
+                    let in_hand = progress.acks.first_unresolved(&source).is_some_and(|first| first < run[0].offset);
+                    if in_hand {
+                        // Not all of what is in hand comes again, so that goes on, and nothing is taken twice.
+                        run.retain(|message| message.offset >= owned.position);
+                    } else {
+                        // An assignment anew: its start is committed before its older values are written again, so that
+                        // the later ones follow, whatever happens.
+                        owned.epoch = progress.acks.assign(source.clone());
+                        self.shared.session.doubt();
+                    }
                 }
+            }
+            let ([first, ..], [.., last]) = (run.as_slice(), run.as_slice()) else { continue };
+            let (first, last) = (first.offset, last.offset);
+            {
+                let mut progress = self.shared.progress();
                 let offsets = crate::ack::runs(run.iter().map(|message| message.offset));
                 if !progress.acks.deliver(&source, owned.epoch, offsets, Instant::now()) {
                     continue;

@@ -220,6 +220,7 @@ impl<S: Store, Q: Subscription> Pipeline<S, Q> {
             dead_letters: tokio::sync::Mutex::new(dead_letters),
             outage: watch::Sender::new(0),
             now_ms: settings.now_ms,
+            jitter: crate::codec::fnv1a_32(settings.instance.as_bytes()),
         };
         Self { settings, shared: Arc::new(shared), subscription }
     }

@@ -156,11 +156,17 @@ pub(crate) struct Shared<S: Store> {
     pub(crate) outage: watch::Sender<usize>,
     /// Milliseconds since 1970-01-01T00:00:00Z.
     pub(crate) now_ms: fn() -> i64,
+    /// Of the process's name: no two pause alike.
+    pub(crate) jitter: u32,
 }
 
 impl<S: Store> Shared<S> {
     pub(crate) fn progress(&self) -> std::sync::MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn jitter_seed(&self) -> u64 {
+        (u64::from(self.jitter) << 32) ^ (self.now_ms)().unsigned_abs()
     }
 
     pub(crate) fn commit_error(&self) -> Option<(Instant, u32, String)> {

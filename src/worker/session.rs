@@ -9,6 +9,7 @@
 //! member's session anew. Time counts from before the commit was sent, by both clocks: the monotonic one stands still
 //! while a machine sleeps, the other may be set. Where either says that a session is over, the group is asked again.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -19,6 +20,8 @@ use tokio::time::Instant;
 pub(crate) struct Moment {
     at: Instant,
     wall_ms: i64,
+    /// How often its word was doubted before.
+    doubts: u64,
 }
 
 /// The group's last word to this member.
@@ -27,29 +30,32 @@ pub(crate) struct Session {
     timeout: Duration,
     now_ms: fn() -> i64,
     confirmed: watch::Sender<Option<Moment>>,
+    doubts: AtomicU64,
 }
 
 impl Session {
     /// Not confirmed yet; a word lasts for `timeout`.
     pub(crate) fn new(timeout: Duration, now_ms: fn() -> i64) -> Self {
-        Self { timeout, now_ms, confirmed: watch::Sender::new(None) }
+        Self { timeout, now_ms, confirmed: watch::Sender::new(None), doubts: AtomicU64::new(0) }
     }
 
     /// Now: to be taken before the group is asked.
     pub(crate) fn moment(&self) -> Moment {
-        Moment { at: Instant::now(), wall_ms: (self.now_ms)() }
+        Moment { at: Instant::now(), wall_ms: (self.now_ms)(), doubts: self.doubts.load(Ordering::SeqCst) }
     }
 
     /// The group took a commit that was sent at `asked`.
     pub(crate) fn confirm(&self, asked: Moment) {
         self.confirmed.send_modify(|confirmed| match confirmed {
+            _ if asked.doubts != self.doubts.load(Ordering::SeqCst) => {}
             Some(before) if before.at > asked.at => {}
             _ => *confirmed = Some(asked),
         });
     }
 
-    /// What the group said before counts no more.
+    /// What the group was asked before counts no more.
     pub(crate) fn doubt(&self) {
+        self.doubts.fetch_add(1, Ordering::SeqCst);
         self.confirmed.send_replace(None);
     }
 
@@ -60,7 +66,7 @@ impl Session {
 
     /// How old the group's last word is, by the clock that says more.
     pub(crate) fn age(&self) -> Option<Duration> {
-        let Moment { at, wall_ms } = (*self.confirmed.borrow())?;
+        let Moment { at, wall_ms, .. } = (*self.confirmed.borrow())?;
         let by_wall = u64::try_from((self.now_ms)().saturating_sub(wall_ms)).unwrap_or(0);
         Some(at.elapsed().max(Duration::from_millis(by_wall)))
     }
@@ -94,7 +100,7 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicI64, Ordering};
+    use std::sync::atomic::AtomicI64;
 
     use super::*;
 
@@ -124,8 +130,11 @@ mod tests {
         WALL.fetch_add(9_000, Ordering::Relaxed);
         assert!(!session.is_confirmed(), "a machine that slept");
         session.confirm(session.moment());
+        let asked = session.moment();
         session.doubt();
         assert!(!session.is_confirmed());
+        session.confirm(asked);
+        assert!(!session.is_confirmed(), "an answer to an older question");
     }
 
     #[tokio::test(start_paused = true)]

@@ -39,6 +39,7 @@ async fn run(store: &FakeStore, to: DeadLetterTo, payloads: Vec<Option<String>>)
         dead_letters: tokio::sync::Mutex::new(DeadLetters::new(to, "test")),
         outage: watch::Sender::new(0),
         now_ms: || 7,
+        jitter: 7,
     });
     shared.session.confirm(shared.session.moment());
     let source = TopicPartition::new("lines", 0);

@@ -86,7 +86,7 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
         mut writes: Vec<Write>,
         tries: &mut Tries,
     ) -> Result<Ended, WorkerError> {
-        let mut pauses = Pauses::new();
+        let mut pauses = Pauses::new(self.shared.jitter_seed());
         while let Some(mut write) = writes.pop() {
             let schema = batch.blocks[write.block].schema().clone();
             let rows = write.part.rows.len();
@@ -233,7 +233,7 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
 
     /// Keeps letters, however long their place takes none.
     async fn keep(&mut self, letters: &[DeadLetter]) -> Result<(), DeadLetterError> {
-        let mut pauses = Pauses::new();
+        let mut pauses = Pauses::new(self.shared.jitter_seed());
         loop {
             // Others may try in the meantime.
             let kept = self.shared.dead_letters.lock().await.keep(letters).await;

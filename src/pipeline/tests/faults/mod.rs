@@ -90,7 +90,7 @@ fn nothing_is_lost_or_wrong_or_doubled_whatever_happens() {
     } else if let Some((schedule, why)) = failed.iter().min_by_key(|(schedule, _)| schedule.seed) {
         println!("seed {} failed: {why}", schedule.seed);
         let (smaller, why) = shrink::shrink(schedule.clone(), why.clone());
-        println!("cut down to what it needs to fail: {why}\n{smaller:#?}");
+        println!("cut down to what it needs to fail: {why}\n{smaller}");
     }
     // Those that failed are not in the total; one lost message each is the least.
     println!(

@@ -1,5 +1,6 @@
 //! What happens in a run, decided by its seed alone: messages, members, and everything that goes wrong.
 
+use std::fmt;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -62,7 +63,7 @@ pub(super) enum Poison {
     Map,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Row {
     pub(super) stable: usize,
     pub(super) table: usize,
@@ -79,7 +80,7 @@ pub(super) enum Body {
     Filtered,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Draft {
     pub(super) partition: usize,
     pub(super) body: Body,
@@ -136,19 +137,42 @@ pub(super) enum Act {
     SeekBack(usize, i64),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Step {
     pub(super) after: Duration,
     pub(super) act: Act,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Schedule {
     pub(super) seed: u64,
     pub(super) partitions: usize,
     pub(super) eager: bool,
     pub(super) session: Duration,
     pub(super) steps: Vec<Step>,
+}
+
+impl fmt::Debug for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { stable, table, ts, cells: [first, second], poison } = self;
+        write!(f, "{stable}.d{table}@{ts} {first:?} {second:?}")?;
+        if *poison == Poison::None { Ok(()) } else { write!(f, " {poison:?}") }
+    }
+}
+
+impl fmt::Debug for Draft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "to {}: {:?}", self.partition, self.body)
+    }
+}
+
+/// A line a step.
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, partitions, eager, session, steps } = self;
+        writeln!(f, "seed {seed}, {partitions} partitions, eager: {eager}, session {session:?}")?;
+        steps.iter().try_for_each(|step| writeln!(f, "  after {:?}: {:?}", step.after, step.act))
+    }
 }
 
 /// Rows whose key comes once have timestamps from here on.
@@ -208,7 +232,7 @@ fn ordinary(chance: &mut Chance, drafting: &mut Drafting) -> Act {
 
 fn trouble_of(chance: &mut Chance, drafting: &mut Drafting, session: Duration) -> Act {
     let who = chance.below(4);
-    match chance.below(40) {
+    match chance.below(42) {
         0..3 => Act::Kill(who),
         3 => Act::Abort(who),
         4 | 5 => Act::Freeze(who, chance.millis(10, 3_000)),
@@ -223,7 +247,7 @@ fn trouble_of(chance: &mut Chance, drafting: &mut Drafting, session: Duration) -
         17 => Act::FailCommits(1 + chance.below(9)),
         18 | 19 => Act::FailDeadLetters(chance.millis(100, 20_000)),
         20 => Act::SetClock(chance.one_of(&[-86_400_000, -5_000, 1_000, 30_000, 86_400_000])),
-        21 => Act::SeekBack(chance.below(drafting.partitions), 1 + chance.below(40) as i64),
+        21 | 40 | 41 => Act::SeekBack(chance.below(drafting.partitions), 1 + chance.below(40) as i64),
         22..26 => Act::Write(Fault::Cut(chance.percent(50))),
         26..29 => Act::Write(Fault::NoAnswer(chance.percent(50))),
         29..31 => Act::Write(Fault::Slow(chance.millis(0, 1_500), chance.millis(0, 4_000))),

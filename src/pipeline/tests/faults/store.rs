@@ -1,7 +1,7 @@
 //! A database that fails in every way there is. What is sent to it happens there, whatever becomes of the sender: each
 //! vnode carries writes out in the order they came.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use super::schedule::{Chance, Fault, Poison};
 use crate::block::{Block, NULL, UNSET};
 use crate::message::TopicPartition;
 use crate::mq::memory::MemoryQueue;
+use crate::pipeline::Watch;
 use crate::row::Precision;
 use crate::tdengine::error::{Class, Code, TdengineError};
 use crate::tdengine::schema::{DataType, Field, SuperTable};
@@ -58,6 +59,9 @@ pub(super) struct Database {
     /// Writes that were sent by one who was no owner any more.
     pub(super) trespasses: Vec<String>,
     pub(super) late: u64,
+    /// Members that were stopped, killed or shut out: what they have under way may land when it will.
+    excused: HashSet<u64>,
+    watches: HashMap<u64, Watch>,
 }
 
 /// The database, as one member sees it.
@@ -116,6 +120,8 @@ impl SimStore {
             codes: BTreeSet::new(),
             trespasses: Vec::new(),
             late: 0,
+            excused: HashSet::new(),
+            watches: HashMap::new(),
         };
         Self { database: Arc::new(Mutex::new(database)), queue, member: 0 }
     }
@@ -141,6 +147,12 @@ impl SimStore {
         let rows: Vec<_> = rows.into_iter().filter(|row| vnode_of(&row.key) == vnode).collect();
         let late: Vec<bool> = rows.iter().map(|row| stray || !self.is_owner(row)).collect();
         let mut database = self.database();
+        let is_excused = stray || database.is_excused(self.member);
+        if let Some((row, _)) = rows.iter().zip(&late).find(|(_, late)| **late && !is_excused) {
+            let text =
+                format!("a write of member {} landed after it had let go the partition: {:?}", self.member, row.key);
+            database.trespasses.push(text);
+        }
         for (row, late) in rows.into_iter().zip(late) {
             database.late += u64::from(late);
             let stored = database.rows.entry(row.key).or_default();
@@ -161,6 +173,18 @@ fn vnode_of((stable, table, _): &Key) -> usize {
 impl Database {
     pub(super) fn strike(&mut self, kind: impl Into<String>) {
         *self.struck.entry(kind.into()).or_default() += 1;
+    }
+
+    pub(super) fn excuse(&mut self, member: u64) {
+        self.excused.insert(member);
+    }
+
+    pub(super) fn watch(&mut self, member: u64, watch: Watch) {
+        self.watches.insert(member, watch);
+    }
+
+    fn is_excused(&self, member: u64) -> bool {
+        self.excused.contains(&member) || self.watches.get(&member).is_none_or(|watch| watch.snapshot().undrained > 0)
     }
 
     pub(super) fn arm(&mut self, fault: Fault) {

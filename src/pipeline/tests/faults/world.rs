@@ -50,6 +50,7 @@ pub(super) struct World {
     chance: Chance,
     partitions: usize,
     published: usize,
+    joined: usize,
     members: Vec<Running>,
     bystanders: Vec<MemorySubscription>,
     faults: u64,
@@ -97,7 +98,7 @@ impl World {
             max_event_messages: 1 + chance.below(30),
             max_events: 1 + chance.below(6),
             // As in Kafka, longer than a session.
-            release_timeout: 60 * SECOND,
+            release_timeout: 300 * SECOND,
             session_timeout: schedule.session,
             eager: schedule.eager,
             ..MemorySettings::default()
@@ -114,6 +115,7 @@ impl World {
             chance,
             partitions: schedule.partitions,
             published: 0,
+            joined: 0,
             members: Vec::new(),
             bystanders: Vec::new(),
             faults: 0,
@@ -143,6 +145,7 @@ impl World {
             Act::Join => self.faults = faults,
             Act::Stop(who) => {
                 if let Some(mut member) = self.take(*who) {
+                    self.store.database().excuse(member.number);
                     let _ = member.graceful.take().unwrap().send(());
                     // It may end while other things happen.
                     tokio::spawn(member.task);
@@ -150,12 +153,14 @@ impl World {
             }
             Act::Abort(who) => {
                 if let Some(mut member) = self.take(*who) {
+                    self.store.database().excuse(member.number);
                     let _ = member.abort.take().unwrap().send(());
                     tokio::spawn(member.task);
                 }
             }
             Act::Kill(who) => {
                 if let Some(member) = self.take(*who) {
+                    self.store.database().excuse(member.number);
                     member.process.kill();
                     member.task.abort();
                     self.store.database().strike("SIGKILL");
@@ -206,6 +211,9 @@ impl World {
             return;
         }
         process.stop();
+        if time >= session {
+            self.store.database().excuse(number);
+        }
         self.store.database().strike(if time > session { "SIGSTOP past the session" } else { "SIGSTOP" });
         tokio::spawn(async move {
             sleep(time.min(session)).await;
@@ -223,6 +231,9 @@ impl World {
         self.store.database().strike(if time > self.session { "Kafka away past the session" } else { "Kafka away" });
         let (queue, session) = (self.queue.clone(), self.session);
         let numbers: Vec<u64> = self.members.iter().map(|member| member.number).collect();
+        if time >= session {
+            numbers.iter().for_each(|number| self.store.database().excuse(*number));
+        }
         tokio::spawn(async move {
             sleep(time.min(session)).await;
             if time >= session {
@@ -234,6 +245,7 @@ impl World {
     }
 
     fn join(&mut self) {
+        self.joined += 1;
         let (chance, process) = (&mut self.chance, Process::default());
         let max_batch_items = 1 + chance.below(40);
         let letters = self.letters.clone();
@@ -259,10 +271,11 @@ impl World {
             dead_letter,
             dead_letter_limit: None,
             replayed: Arc::default(),
-            instance: "sim".to_owned(),
+            instance: format!("process-{}", self.joined),
             commit_interval: chance.millis(20, 1_000),
             session_timeout: self.session,
-            drain_timeout: chance.millis(1_000, 5_000),
+            // Half of them wait for whatever there is.
+            drain_timeout: if chance.percent(50) { chance.millis(1_000, 5_000) } else { 60 * SECOND },
             until_end: None,
             now_ms,
         };
@@ -279,7 +292,13 @@ impl World {
         };
         let drafts = self.drafts.clone();
         let stop = Stop { graceful: when(stopped), abort: when(aborted) };
-        let task = tokio::spawn(process.run(pipeline.run(move || Source(drafts.clone()), stop)));
+        self.store.database().watch(number, watch.clone());
+        let (running, store) = (pipeline.run(move || Source(drafts.clone()), stop), self.store.clone());
+        let task = tokio::spawn(process.run(async move {
+            let ended = running.await;
+            store.database().excuse(number);
+            ended
+        }));
         self.members.push(Running { process, number, watch, graceful: Some(graceful), abort: Some(abort), task });
     }
 
