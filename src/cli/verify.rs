@@ -1,11 +1,9 @@
 //! `kafka-taos verify`: the proof that all arrived.
 
-use std::io::BufRead as _;
-use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
-use kafka_taos::dead_letter::{DeadLetter, DeadLetterTo};
+use kafka_taos::dead_letter::{Archive, DeadLetterSetting, Filter};
 use kafka_taos::mapping::DemoRows;
 use kafka_taos::message::TopicPartition;
 use kafka_taos::mq::kafka::{Admin, Reader, StartOffset};
@@ -34,7 +32,7 @@ pub(super) struct Verify {
     stable: Option<String>,
     /// Where messages went that could not be written: topic:NAME, file:FOLDER or none [default: none]
     #[arg(long, env = "KAFKA_TAOS_DEAD_LETTER", hide_env_values = true)]
-    dead_letter: Option<DeadLetterTo>,
+    dead_letter: Option<DeadLetterSetting>,
     #[command(flatten)]
     kafka: KafkaArgs,
     #[command(flatten)]
@@ -55,7 +53,7 @@ impl Verify {
         let looking = tokio::task::spawn_blocking(move || {
             let mut reader = Reader::new(&asked.kafka, &asked.group()?)?;
             let spans = spans(&asked, &reader, from)?;
-            let dead = dead_letters(&asked.dead_letter)?;
+            let dead = dead_letters(&asked)?;
             reader.read(spans.iter().map(|span| (span.source.clone(), span.read())));
             Ok::<_, Failure>((reader, spans, dead))
         });
@@ -176,36 +174,17 @@ fn tell_range(spans: &[Span], group: &str) {
     }
 }
 
-/// All that is in the dead letters.
-fn dead_letters(to: &DeadLetterTo) -> Result<DeadSet, Failure> {
+/// All that is in the dead letters, and was not replayed.
+fn dead_letters(settings: &Settings) -> Result<DeadSet, Failure> {
+    let archive = match &settings.aside.to {
+        DeadLetterSetting::None => return Ok(DeadSet::default()),
+        DeadLetterSetting::File(folder) => Archive::of_folder(folder, &Filter::default())?,
+        DeadLetterSetting::Topic(topic) => Archive::of_topic(&settings.kafka, topic, &Filter::default())?,
+    };
     let mut dead = DeadSet::default();
-    match to {
-        DeadLetterTo::None => {}
-        DeadLetterTo::File(folder) => read_folder(folder, &mut dead)?,
+    for entry in archive.entries() {
+        let rows = entry.rows.as_deref().unwrap_or_default();
+        dead.insert_rows(&entry.source.topic, entry.source.partition, entry.offset, rows);
     }
     Ok(dead)
-}
-
-fn read_folder(folder: &Path, dead: &mut DeadSet) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::failed(format!("dead letters in {}: {error}", folder.display()));
-    let files = match std::fs::read_dir(folder) {
-        Ok(files) => files,
-        // Made with the first letter.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed(error)),
-    };
-    for file in files {
-        let path = file.map_err(failed)?.path();
-        if path.extension().is_none_or(|extension| extension != "jsonl") {
-            continue;
-        }
-        let file = std::fs::File::open(&path).map_err(failed)?;
-        for line in std::io::BufReader::new(file).split(b'\n') {
-            // One that is cut short was not kept: its message did not count as resolved.
-            if let Ok(letter) = serde_json::from_slice::<DeadLetter>(&line.map_err(failed)?) {
-                dead.insert(&letter);
-            }
-        }
-    }
-    Ok(())
 }
