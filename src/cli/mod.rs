@@ -78,6 +78,7 @@ enum Command {
     Topic(topic::Topic),
     Console(console::Console),
     Sql(sql::Sql),
+    DeadLetter(dead_letter::DeadLetter),
     Config(config::Config),
     Verify(verify::Verify),
     /// Print completions for a shell, to be sourced by it
@@ -171,6 +172,7 @@ pub(crate) fn main() -> ExitCode {
             Command::Topic(command) => command.run(&context).await,
             Command::Console(command) => command.run(&context).await,
             Command::Sql(command) => command.run(&context).await,
+            Command::DeadLetter(command) => command.run(&context).await,
             Command::Config(command) => command.run(&context),
             Command::Verify(command) => command.run(&context).await,
             Command::Completions { shell } => {
