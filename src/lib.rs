@@ -29,5 +29,6 @@ pub mod worker;
 pub mod ack;
 pub mod dead_letter;
 pub mod pipeline;
+pub mod verify;
 pub mod stats;
 pub mod config;

@@ -12,6 +12,7 @@ mod signals;
 mod simulator;
 mod sql;
 mod topic;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -78,6 +79,7 @@ enum Command {
     Console(console::Console),
     Sql(sql::Sql),
     Config(config::Config),
+    Verify(verify::Verify),
     /// Print completions for a shell, to be sourced by it
     Completions {
         /// bash, elvish, fish, powershell or zsh
@@ -170,6 +172,7 @@ pub(crate) fn main() -> ExitCode {
             Command::Console(command) => command.run(&context).await,
             Command::Sql(command) => command.run(&context).await,
             Command::Config(command) => command.run(&context),
+            Command::Verify(command) => command.run(&context).await,
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Cli::command(), "kafka-taos", &mut std::io::stdout());
                 Ok(Ended::Done)

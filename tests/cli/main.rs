@@ -16,3 +16,4 @@ mod kill;
 mod settings;
 mod stop;
 mod topics;
+mod verify;

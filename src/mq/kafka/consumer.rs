@@ -462,7 +462,7 @@ impl Poller {
     }
 }
 
-fn owned(message: &BorrowedMessage<'_>, known: Option<&TopicPartition>) -> Message {
+pub(super) fn owned(message: &BorrowedMessage<'_>, known: Option<&TopicPartition>) -> Message {
     let source = match known {
         Some(known) => known.clone(),
         None => TopicPartition::new(message.topic(), message.partition()),

@@ -3,6 +3,7 @@
 mod admin;
 mod consumer;
 mod producer;
+mod reader;
 mod settings;
 
 use std::sync::{Arc, Mutex, OnceLock};
@@ -12,6 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 pub use admin::{Admin, PartitionInfo, TopicInfo};
 pub use consumer::{KafkaControl, KafkaSubscription};
 pub use producer::{Delivered, Producer};
+pub use reader::{Offsets, Reader};
 pub use settings::{KafkaSettings, Sasl, StartOffset, Tls};
 
 use crate::message::Outgoing;
