@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use clap::Args;
 use kafka_taos::dead_letter::{DeadLetter, DeadLetterTo};
-use kafka_taos::mapping::DemoRows;
 use kafka_taos::message::TopicPartition;
 use kafka_taos::mq::kafka::{Admin, Reader, StartOffset};
-use kafka_taos::tdengine::schema::SuperTable;
-use kafka_taos::tdengine::{ConnectOptions, Connection};
+use kafka_taos::tdengine::schema::{Database, SuperTable};
+use kafka_taos::tdengine::{ConnectOptions, Connection, TdengineError};
 use kafka_taos::verify::{self, DeadSet, Progress, Report, Span, Target};
 
 use super::consume::ends;
@@ -62,7 +61,7 @@ impl Verify {
         let (reader, spans, dead) = looking.await.map_err(|error| Failure::failed(error.to_string()))??;
         tell_range(&spans, &group);
         let progress = Arc::new(Progress::default());
-        let rows = DemoRows::new(settings.codec);
+        let rows = settings.rows()();
         let verified = verify::verify(
             verify::Settings::default(),
             spans,
@@ -126,11 +125,24 @@ impl Verify {
     }
 }
 
-/// The super tables that rows are for, as they are.
+/// The super tables that rows are for, as they are; as the mapping would make them where they are not there.
 async fn targets(settings: &Settings, connection: &Connection) -> Result<Vec<Target>, Failure> {
-    let stable = settings.stable.as_deref().unwrap_or("stb");
-    let schema = SuperTable::read(connection, settings.database()?, stable).await?;
-    Ok(vec![Target { schema: Arc::new(schema), exists: true }])
+    let database = settings.database()?;
+    let Some(mapping) = &settings.mapping else {
+        let schema = SuperTable::read(connection, database, settings.stable.as_deref().unwrap_or("stb")).await?;
+        return Ok(vec![Target { schema: Arc::new(schema), exists: true }]);
+    };
+    let precision = Database::read(connection, database).await?.precision;
+    let mut targets = Vec::new();
+    for wanted in mapping.super_tables(database, precision) {
+        let (schema, exists) = match SuperTable::read(connection, database, &wanted.name).await {
+            Ok(schema) => (schema, true),
+            Err(TdengineError::NoSuperTable { .. }) => (wanted, false),
+            Err(error) => return Err(error.into()),
+        };
+        targets.push(Target { schema: Arc::new(schema), exists });
+    }
+    Ok(targets)
 }
 
 /// What of each partition is to be looked at.
