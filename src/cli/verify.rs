@@ -1,19 +1,18 @@
 //! `kafka-taos verify`: the proof that all arrived.
 
-use std::io::BufRead as _;
-use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
-use kafka_taos::dead_letter::{DeadLetter, DeadLetterTo};
+use kafka_taos::dead_letter::{Archive, ArchiveError, DeadLetterSetting, Filter};
 use kafka_taos::message::TopicPartition;
+use kafka_taos::mq::MqError;
 use kafka_taos::mq::kafka::{Admin, Reader, StartOffset};
 use kafka_taos::tdengine::schema::{Database, SuperTable};
 use kafka_taos::tdengine::{ConnectOptions, Connection, TdengineError};
 use kafka_taos::verify::{self, DeadSet, Progress, Report, Span, Target};
 
 use super::consume::ends;
-use super::settings::{CommonArgs, KafkaArgs, Settings, TdengineArgs};
+use super::settings::{CommonArgs, DeadLetterArgs, KafkaArgs, PolicyArgs, Settings, TdengineArgs};
 use super::{Context, Ended, Failure, every_second};
 
 /// Prove that nothing is missing: read topic, database and dead letters, and hold every row against the other
@@ -31,9 +30,10 @@ pub(super) struct Verify {
     /// Super table of the demo record [default: stb]
     #[arg(long)]
     stable: Option<String>,
-    /// Where messages went that could not be written: topic:NAME, file:FOLDER or none [default: none]
-    #[arg(long, env = "KAFKA_TAOS_DEAD_LETTER", hide_env_values = true)]
-    dead_letter: Option<DeadLetterTo>,
+    #[command(flatten)]
+    dead_letter: DeadLetterArgs,
+    #[command(flatten)]
+    policies: PolicyArgs,
     #[command(flatten)]
     kafka: KafkaArgs,
     #[command(flatten)]
@@ -54,12 +54,13 @@ impl Verify {
         let looking = tokio::task::spawn_blocking(move || {
             let mut reader = Reader::new(&asked.kafka, &asked.group()?)?;
             let spans = spans(&asked, &reader, from)?;
-            let dead = dead_letters(&asked.dead_letter)?;
             reader.read(spans.iter().map(|span| (span.source.clone(), span.read())));
-            Ok::<_, Failure>((reader, spans, dead))
+            Ok::<_, Failure>((reader, spans))
         });
-        let (reader, spans, dead) = looking.await.map_err(|error| Failure::failed(error.to_string()))??;
+        let (reader, spans) = looking.await.map_err(|error| Failure::failed(error.to_string()))??;
         tell_range(&spans, &group);
+        // After the group's offsets: what counts as resolved by then is in them by now.
+        let dead = dead_letters(&settings).await?;
         let progress = Arc::new(Progress::default());
         let rows = settings.rows()();
         let verified = verify::verify(
@@ -189,35 +190,18 @@ fn tell_range(spans: &[Span], group: &str) {
 }
 
 /// All that is in the dead letters.
-fn dead_letters(to: &DeadLetterTo) -> Result<DeadSet, Failure> {
-    let mut dead = DeadSet::default();
-    match to {
-        DeadLetterTo::None => {}
-        DeadLetterTo::File(folder) => read_folder(folder, &mut dead)?,
-    }
-    Ok(dead)
-}
-
-fn read_folder(folder: &Path, dead: &mut DeadSet) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::failed(format!("dead letters in {}: {error}", folder.display()));
-    let files = match std::fs::read_dir(folder) {
-        Ok(files) => files,
-        // Made with the first letter.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed(error)),
-    };
-    for file in files {
-        let path = file.map_err(failed)?.path();
-        if path.extension().is_none_or(|extension| extension != "jsonl") {
-            continue;
-        }
-        let file = std::fs::File::open(&path).map_err(failed)?;
-        for line in std::io::BufReader::new(file).split(b'\n') {
-            // One that is cut short was not kept: its message did not count as resolved.
-            if let Ok(letter) = serde_json::from_slice::<DeadLetter>(&line.map_err(failed)?) {
-                dead.insert(&letter);
+async fn dead_letters(settings: &Settings) -> Result<DeadSet, Failure> {
+    let all = Filter::default();
+    let archive = match &settings.aside.to {
+        DeadLetterSetting::None => return Ok(DeadSet::default()),
+        DeadLetterSetting::File(folder) => Archive::of_folder(folder, &all)?,
+        DeadLetterSetting::Topic(topic) => {
+            match Archive::of_topic(&settings.kafka, topic, &all, settings.timeout).await {
+                // Made with the first consumer that needs it.
+                Err(ArchiveError::Mq(MqError::UnknownTopic { .. })) => return Ok(DeadSet::default()),
+                archive => archive?,
             }
         }
-    }
-    Ok(())
+    };
+    Ok(DeadSet::of(&archive))
 }
