@@ -30,6 +30,7 @@ pub mod ack;
 pub mod dead_letter;
 pub mod pipeline;
 pub mod preview;
+pub mod check;
 pub mod verify;
 pub mod stats;
 pub mod config;
