@@ -29,6 +29,8 @@ pub mod worker;
 pub mod ack;
 pub mod dead_letter;
 pub mod pipeline;
+pub mod preview;
+pub mod check;
 pub mod verify;
 pub mod stats;
 pub mod config;

@@ -6,11 +6,14 @@ mod consume;
 mod dead_letter;
 mod demo;
 mod embedded;
+mod preview;
 mod produce;
+mod sample;
 mod settings;
 mod signals;
 mod simulator;
 mod sql;
+mod test;
 mod topic;
 mod verify;
 
@@ -80,6 +83,8 @@ enum Command {
     Sql(sql::Sql),
     DeadLetter(dead_letter::DeadLetter),
     Config(config::Config),
+    Preview(preview::Preview),
+    Test(test::Test),
     Verify(verify::Verify),
     /// Print completions for a shell, to be sourced by it
     Completions {
@@ -174,6 +179,8 @@ pub(crate) fn main() -> ExitCode {
             Command::Sql(command) => command.run(&context).await,
             Command::DeadLetter(command) => command.run(&context).await,
             Command::Config(command) => command.run(&context),
+            Command::Preview(command) => command.run(&context).await,
+            Command::Test(command) => command.run(&context),
             Command::Verify(command) => command.run(&context).await,
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Cli::command(), "kafka-taos", &mut std::io::stdout());

@@ -111,6 +111,7 @@ pub struct Archive {
     files: Vec<File>,
     /// In the order of their partitions and offsets.
     entries: Vec<Entry>,
+    done: HashSet<LetterId>,
     unreadable: u64,
 }
 
@@ -203,6 +204,11 @@ impl Archive {
         &self.entries
     }
 
+    /// The letters that are noted as done with: what they hold was put back in.
+    pub fn done(&self) -> impl Iterator<Item = &LetterId> {
+        self.done.iter()
+    }
+
     /// Lines, or messages, that are no letters: cut short before they counted, or of another program.
     pub fn unreadable(&self) -> u64 {
         self.unreadable
@@ -293,7 +299,7 @@ struct Reading<'f> {
 
 impl<'f> Reading<'f> {
     fn new(filter: &'f Filter) -> Self {
-        let archive = Archive { files: Vec::new(), entries: Vec::new(), unreadable: 0 };
+        let archive = Archive { files: Vec::new(), entries: Vec::new(), done: HashSet::new(), unreadable: 0 };
         Self { filter, found: Vec::new(), done: HashSet::new(), topics: HashSet::new(), archive }
     }
 
@@ -355,6 +361,7 @@ impl<'f> Reading<'f> {
         let same = |(a, _): &(Entry, bool), (b, _): &(Entry, bool)| a.source == b.source && a.offset == b.offset;
         let meant = found.chunk_by(same).filter(|copies| copies.last().is_some_and(|(_, is_meant)| *is_meant));
         self.archive.entries.extend(meant.take(limit).filter_map(as_one));
+        self.archive.done = done;
         self.archive
     }
 }

@@ -13,6 +13,7 @@ mod embedded;
 mod failures;
 mod faulty_messages;
 mod kill;
+mod mapping;
 mod settings;
 mod stop;
 mod topics;
