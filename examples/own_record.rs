@@ -76,6 +76,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         workers: 2,
         queue: QueueSettings::default(),
         dead_letter: DeadLetterTo::None,
+        dead_letter_limit: None,
+        replayed: Arc::default(),
         instance: "own-record".into(),
         commit_interval: Duration::from_millis(500),
         drain_timeout: timeout,

@@ -168,6 +168,15 @@ impl Column {
         }
     }
 
+    /// Leaves out the last rows, whose cells may lie anywhere.
+    fn shorten(&mut self, rows: usize) {
+        self.flags.truncate(rows);
+        match &mut self.cells {
+            Cells::Fixed { width, bytes } => bytes.truncate(rows * *width),
+            Cells::Variable { spans, .. } => spans.truncate(rows),
+        }
+    }
+
     fn push_empty(&mut self, flag: u8) {
         self.flags.push(flag);
         match &mut self.cells {
@@ -473,6 +482,30 @@ impl Block {
     /// The child table that `row` goes to.
     pub fn table_of(&self, row: u32) -> usize {
         self.table_of_row[row as usize] as usize
+    }
+
+    /// Leaves out rows, of those from `start` on, for whose origin `keep` is false.
+    pub fn retain_from(&mut self, start: usize, keep: impl Fn(Origin) -> bool) {
+        let mut kept = start;
+        for row in start..self.rows() {
+            if !keep(self.origin_of_row[row]) {
+                continue;
+            }
+            if kept < row {
+                self.columns.iter_mut().for_each(|column| column.copy_cell(row, kept));
+                self.table_of_row[kept] = self.table_of_row[row];
+                self.origin_of_row[kept] = self.origin_of_row[row];
+            }
+            kept += 1;
+        }
+        self.columns.iter_mut().for_each(|column| column.shorten(kept));
+        self.table_of_row.truncate(kept);
+        self.origin_of_row.truncate(kept);
+    }
+
+    /// Where each row comes from.
+    pub fn origins(&self) -> impl Iterator<Item = Origin> {
+        self.origin_of_row.iter().copied()
     }
 
     /// What was given as the origin of `row`.

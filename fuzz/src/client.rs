@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use kafka_taos::config::file::FileConfig;
-use kafka_taos::dead_letter::{self, DeadLetterTo};
+use kafka_taos::dead_letter::{self, DeadLetterSetting};
 use kafka_taos::row::Precision;
 use kafka_taos::tdengine::raw_block::RawBlock;
 use kafka_taos::tdengine::rows::{cell_json, cell_text};
@@ -33,7 +33,7 @@ pub fn settings(input: &[u8]) {
     let _ = FileConfig::parse(&text);
     let _ = text.parse::<kafka_taos_embedded::tdengine::Fault>();
     let _ = text.parse::<kafka_taos_embedded::kafka::Fault>();
-    if let Ok(to) = text.parse::<DeadLetterTo>() {
+    if let Ok(to) = text.parse::<DeadLetterSetting>() {
         assert_eq!(to.to_string().parse(), Ok(to));
     }
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 use comfy_table::{Table, presets};
 
-use super::settings::{CommonArgs, KafkaArgs, QueueArgs, TdengineArgs};
+use super::settings::{CommonArgs, DeadLetterArgs, KafkaArgs, PolicyArgs, QueueArgs, TdengineArgs};
 use super::{Context, Ended, Failure};
 
 /// Print the settings in force and where each came from; secrets as ***
@@ -15,6 +15,10 @@ pub(super) struct Config {
     tdengine: TdengineArgs,
     #[command(flatten)]
     queue: QueueArgs,
+    #[command(flatten)]
+    dead_letter: DeadLetterArgs,
+    #[command(flatten)]
+    policy: PolicyArgs,
     #[command(flatten)]
     common: CommonArgs,
 }

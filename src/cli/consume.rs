@@ -1,13 +1,15 @@
 //! `kafka-taos consume`: Kafka into TDengine.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use kafka_taos::dead_letter::DeadLetterTo;
 use kafka_taos::message::{Offset, TopicPartition};
 use kafka_taos::mq::MessageQueue as _;
-use kafka_taos::mq::kafka::{Admin, KafkaQueue, KafkaSubscription};
+use kafka_taos::mq::kafka::{Admin, KafkaQueue};
 use kafka_taos::pipeline::{Pipeline, PipelineSettings, Stop, Watch};
 use kafka_taos::row::Precision;
 use kafka_taos::stats::{PartitionStats, Snapshot, line};
@@ -15,7 +17,8 @@ use kafka_taos::tdengine::schema::SuperTable;
 use kafka_taos::tdengine::{Class, ConnectOptions, TaosStore, TdengineError};
 use serde::Serialize;
 
-use super::settings::{CommonArgs, KafkaArgs, QueueArgs, Settings, TdengineArgs};
+use super::dead_letter::dead_letter_place;
+use super::settings::{CommonArgs, DeadLetterArgs, KafkaArgs, PolicyArgs, QueueArgs, Settings, TdengineArgs};
 use super::signals::Signals;
 use super::{Context, Ended, Failure, every_second};
 
@@ -34,6 +37,10 @@ pub(super) struct Consume {
     tdengine: TdengineArgs,
     #[command(flatten)]
     queue: QueueArgs,
+    #[command(flatten)]
+    dead_letter: DeadLetterArgs,
+    #[command(flatten)]
+    policy: PolicyArgs,
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -83,8 +90,12 @@ impl Consume {
             true => Some(ends(&settings)?),
             false => None,
         };
-        let schemas = tokio::select! {
-            schemas = super_tables(&settings, &store, self.until_end) => schemas?,
+        let ready = async {
+            let dead_letters = dead_letter_place(&settings, self.until_end).await?;
+            Ok::<_, Failure>((dead_letters, super_tables(&settings, &store, self.until_end).await?))
+        };
+        let (dead_letters, schemas) = tokio::select! {
+            ready = ready => ready?,
             () = signals.first() => {
                 context.print_json(&Consumed::of(Snapshot::default(), 0.0))?;
                 return Ok(Ended::Signal(signals.exit_code().unwrap_or(130)));
@@ -93,7 +104,9 @@ impl Consume {
         let queue = KafkaQueue::new(settings.kafka.clone())?;
         queue.on_connection_lost(|reason| tracing::warn!(reason, "no broker can be reached; trying again"));
         queue.on_connected(|| tracing::info!("connected to Kafka"));
-        let pipeline = pipeline(&settings, &queue, &group, store, schemas, ends)?;
+        let subscription = queue.queue_subscribe(&settings.topics, &group)?;
+        let wanted = pipeline_settings(&settings, dead_letters, ends);
+        let pipeline = Pipeline::new(wanted, subscription, store, schemas);
         let watch = pipeline.watch();
         let began = Instant::now();
         let first = signals.first();
@@ -222,28 +235,25 @@ pub(super) async fn super_table(
     }
 }
 
-/// A pipeline of `settings` from its topics into `schema`.
-pub(super) fn pipeline(
+/// How a pipeline of `settings` works.
+pub(super) fn pipeline_settings(
     settings: &Settings,
-    queue: &KafkaQueue,
-    group: &str,
-    store: TaosStore,
-    schemas: Vec<SuperTable>,
+    dead_letter: DeadLetterTo,
     until_end: Option<HashMap<TopicPartition, Offset>>,
-) -> Result<Pipeline<TaosStore, KafkaSubscription>, Failure> {
+) -> PipelineSettings {
     /// Several of a process, as in the demo, may start within a millisecond; each writes dead letters to a file of its own.
     static STARTED: AtomicUsize = AtomicUsize::new(0);
-    let subscription = queue.queue_subscribe(&settings.topics, group)?;
     let now_ms = || jiff::Timestamp::now().as_millisecond();
-    let settings = PipelineSettings {
+    PipelineSettings {
         workers: settings.workers,
         queue: settings.queue.clone(),
-        dead_letter: settings.dead_letter.clone(),
+        dead_letter,
+        dead_letter_limit: settings.aside.limit,
+        replayed: Arc::default(),
         instance: format!("{}-{}-{}", now_ms(), std::process::id(), STARTED.fetch_add(1, Ordering::Relaxed)),
         commit_interval: Duration::from_millis(500),
         drain_timeout: settings.kafka.drain_timeout,
         until_end,
         now_ms,
-    };
-    Ok(Pipeline::new(settings, subscription, store, schemas))
+    }
 }

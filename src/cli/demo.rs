@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use kafka_taos::mapping::DemoRows;
 use kafka_taos::message::TopicPartition;
-use kafka_taos::mq::MqError;
 use kafka_taos::mq::kafka::{Admin, KafkaQueue};
-use kafka_taos::pipeline::{PipelineError, Stop, Watch};
+use kafka_taos::mq::{MessageQueue as _, MqError};
+use kafka_taos::pipeline::{Pipeline, PipelineError, Stop, Watch};
 use kafka_taos::simulate::{Comparison, Simulator};
 use kafka_taos::stats::Snapshot;
 use kafka_taos::tdengine::{ConnectOptions, Connection};
@@ -16,10 +16,11 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::consume::{lines, pipeline, store, super_table};
+use super::consume::{lines, pipeline_settings, store, super_table};
+use super::dead_letter::dead_letter_place;
 use super::embedded::{start_broker, start_endpoint};
 use super::produce::{Produced, Running, make_super_table};
-use super::settings::{CommonArgs, KafkaArgs, QueueArgs, Settings, TdengineArgs};
+use super::settings::{CommonArgs, DeadLetterArgs, KafkaArgs, PolicyArgs, QueueArgs, Settings, TdengineArgs};
 use super::signals::Signals;
 use super::simulator::SimulatorArgs;
 use super::{Context, Ended, Failure};
@@ -47,6 +48,10 @@ pub(super) struct Demo {
     tdengine: TdengineArgs,
     #[command(flatten)]
     queue: QueueArgs,
+    #[command(flatten)]
+    dead_letter: DeadLetterArgs,
+    #[command(flatten)]
+    policy: PolicyArgs,
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -150,7 +155,9 @@ impl Demo {
         for _ in 0..self.consumers {
             let store = store(settings)?;
             let schema = super_table(&store, settings.database()?, &simulator.super_table, true).await?;
-            let pipeline = pipeline(settings, &queue, &topic, store, vec![schema], None)?;
+            let wanted = pipeline_settings(settings, dead_letter_place(settings, true).await?, None);
+            let subscription = queue.queue_subscribe(&settings.topics, &topic)?;
+            let pipeline = Pipeline::new(wanted, subscription, store, vec![schema]);
             watches.push(pipeline.watch());
             let (codec, mut finished) = (settings.codec, finished.clone());
             let stop = Stop {

@@ -3,6 +3,7 @@
 mod config;
 mod console;
 mod consume;
+mod dead_letter;
 mod demo;
 mod embedded;
 mod produce;

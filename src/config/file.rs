@@ -84,6 +84,8 @@ pub struct FileConfig {
     pub queue: Queue,
     #[serde(default)]
     pub dead_letter: DeadLetter,
+    #[serde(default)]
+    pub policy: PolicyConfig,
     /// A mapping: the tables that messages become rows of. None: the demo record.
     #[serde(default)]
     pub table: Vec<TableConfig>,
@@ -149,6 +151,20 @@ pub struct Queue {
 #[allow(missing_docs)]
 pub struct DeadLetter {
     pub to: Option<String>,
+    /// So many within a time, as `1000/1m`, or `none`.
+    pub limit: Option<String>,
+}
+
+/// What becomes of messages that cannot be rows: `dead-letter` (the default), `drop`, `stop`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct PolicyConfig {
+    pub undecodable: Option<String>,
+    pub too_large: Option<String>,
+    pub tombstone: Option<String>,
+    pub no_timestamp: Option<String>,
+    pub max_message_bytes: Option<Property>,
 }
 
 impl FileConfig {

@@ -5,6 +5,7 @@ pub mod config;
 mod convert;
 mod expression;
 mod name;
+mod policy;
 mod records;
 mod rows;
 mod source;
@@ -15,6 +16,7 @@ mod time;
 use std::sync::Arc;
 
 pub use compile::{MappingError, MappingErrors};
+pub use policy::{Policed, Policies, Policy};
 pub use records::{DemoRows, RecordRows};
 pub use rows::MappedRows;
 pub use time::TimeFormat;
@@ -91,6 +93,17 @@ pub enum MessageFault {
     /// A row does not fit its table.
     #[error("{0}")]
     Row(#[from] RowFault),
+    /// The message is larger than the user lets in.
+    #[error("the message has {bytes} bytes, more than max_message_bytes = {most}")]
+    TooLarge {
+        /// Its key and payload.
+        bytes: usize,
+        /// The limit.
+        most: usize,
+    },
+    /// A fault that the user wants the consumer to stop at.
+    #[error("{0}")]
+    Stop(Box<MessageFault>),
 }
 
 /// What became of a message that is not at fault as a whole.
@@ -125,6 +138,12 @@ pub trait RowSource: Send + 'static {
         blocks: &mut [Block],
         faulty: &mut Vec<FaultyRow>,
     ) -> Result<Outcome, MessageFault>;
+
+    /// What the payload of `message` says, for people; `None` where it cannot be decoded.
+    fn decoded(&mut self, message: &Message) -> Option<serde_json::Value> {
+        let _ = message;
+        None
+    }
 }
 
 impl RowSource for Box<dyn RowSource> {
@@ -146,6 +165,12 @@ pub trait OneRow: Send + 'static {
     /// # Errors
     /// The message is at fault; the block is then as it was before.
     fn append_one(&mut self, message: &Message, origin: u32, block: &mut Block) -> Result<(), MessageFault>;
+
+    /// As [`RowSource::decoded`].
+    fn decoded(&mut self, message: &Message) -> Option<serde_json::Value> {
+        let _ = message;
+        None
+    }
 }
 
 impl<T: OneRow> RowSource for T {
@@ -159,5 +184,9 @@ impl<T: OneRow> RowSource for T {
         let [block, ..] = blocks else { return Err(MessageFault::NoTable) };
         self.append_one(message, origin, block)?;
         Ok(Outcome::Rows)
+    }
+
+    fn decoded(&mut self, message: &Message) -> Option<serde_json::Value> {
+        OneRow::decoded(self, message)
     }
 }

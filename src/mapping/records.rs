@@ -80,6 +80,12 @@ impl OneRow for DemoRows {
         self.spare = cells.into_iter().map(|_| Cell::Null).collect();
         pushed
     }
+
+    fn decoded(&mut self, message: &Message) -> Option<serde_json::Value> {
+        let mut record = RecordRef::default();
+        record.read(self.format, message.payload.as_deref()?).ok()?;
+        serde_json::to_value(&record).ok()
+    }
 }
 
 /// `ts, col0, col1, ..` and the tag `device`, wherever they stand; what the table lacks is a place beyond its last.

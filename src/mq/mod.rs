@@ -64,6 +64,12 @@ pub enum MqError {
         /// What the client or broker said.
         reason: String,
     },
+    /// A message is larger than the topic, or the client, takes.
+    #[error("publish to {topic}: the message is larger than the topic takes; raise max.message.bytes there")]
+    TooLarge {
+        /// The topic it was meant for.
+        topic: String,
+    },
     /// The queue of the client is full: wait for deliveries and try again.
     #[error("the client's queue of messages in flight is full")]
     Full(Box<Outgoing>),

@@ -212,10 +212,10 @@ impl<S: Store, C: Control> Intake<S, C> {
         self.paused = pause;
         let all: Vec<_> = self.owned.keys().cloned().collect();
         if pause {
-            tracing::warn!("TDengine takes nothing; all partitions are paused until it does, nothing is lost");
+            tracing::warn!("nothing can be written; all partitions are paused until it can, nothing is lost");
             self.control.pause(&all);
         } else {
-            tracing::info!("TDengine is back; all partitions go on");
+            tracing::info!("what is read can be written again; all partitions go on");
             self.control.resume(&all);
         }
     }

@@ -5,7 +5,7 @@
 //! | messages | to the queue of the worker that owns their partition; what finds no room waits here, and its worker's partitions are held until there is |
 //! | partitions assigned | each to the worker that has the fewest |
 //! | partitions revoked | nothing new of them is begun, what is in flight is awaited, their offsets are committed, they are let go |
-//! | TDengine is away for seconds | all partitions are paused until it is back |
+//! | TDengine, or the place for dead letters, is away for seconds | all partitions are paused until it is back |
 //! | a tick | what is resolved is committed |
 //! | shutdown, the end, a fault | queues take nothing more, what they hold is written, offsets are committed, the group is left |
 
@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use self::intake::Intake;
-use crate::dead_letter::{DeadLetterTo, DeadLetters};
+use crate::dead_letter::{DeadLetterTo, DeadLetters, Entry, Limit};
 use crate::mapping::RowSource;
 use crate::message::{Offset, TopicPartition};
 use crate::mq::{Control, Event, MqError, Subscription};
@@ -42,6 +42,10 @@ pub struct PipelineSettings {
     pub queue: QueueSettings,
     /// Where messages go that cannot be written.
     pub dead_letter: DeadLetterTo,
+    /// How many of them there may be; `None`: any number.
+    pub dead_letter_limit: Option<Limit>,
+    /// The dead letters that are read, where it is a replay.
+    pub replayed: Arc<[Entry]>,
     /// A name for this process's dead letters that no other uses.
     pub instance: String,
     /// How often resolved offsets are committed.
@@ -130,7 +134,9 @@ impl<S: Store, Q: Subscription> Pipeline<S, Q> {
     /// From `subscription` into child tables of `schemas` in `store`; the first is where a [`RowSource`] of one row a
     /// message puts it.
     pub fn new(settings: PipelineSettings, subscription: Q, store: S, schemas: Vec<SuperTable>) -> Self {
-        let dead_letters = DeadLetters::new(settings.dead_letter.clone(), &settings.instance);
+        let dead_letters = DeadLetters::new(settings.dead_letter.clone(), &settings.instance)
+            .with_limit(settings.dead_letter_limit)
+            .replaying(settings.replayed.clone());
         let shared = Shared {
             store,
             schemas: watch::Sender::new(schemas.into_iter().map(Arc::new).collect()),

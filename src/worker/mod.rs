@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 use crate::ack::{AckTracker, Epoch};
 use crate::block::Block;
 use crate::dead_letter::{DeadLetterError, DeadLetters};
-use crate::mapping::RowSource;
+use crate::mapping::{MessageFault, RowSource};
 use crate::message::{Message, Offset, TopicPartition};
 use crate::queue::{BatchQueue, Weigh};
 use crate::stats::Stats;
@@ -241,6 +241,17 @@ struct Fault {
     element: Option<u32>,
     reason: String,
     code: Option<String>,
+    /// The row as SQL, where there is one.
+    sql: Option<String>,
+    /// The user wants the consumer to stop at it.
+    stop: bool,
+}
+
+impl Fault {
+    fn new(message: u32, element: Option<u32>, fault: &MessageFault) -> Self {
+        let stop = matches!(fault, MessageFault::Stop(_));
+        Self { message, element, reason: fault.to_string(), code: None, sql: None, stop }
+    }
 }
 
 /// A worker's ends: its queue, and its count of batches.

@@ -6,7 +6,9 @@ use tokio::sync::mpsc;
 
 use super::{Batch, Delivery, Fault, Shared, Store, Worker, Write};
 use crate::block::{Block, Origin};
+use crate::encode::sql;
 use crate::mapping::{FaultyRow, Outcome, RowSource};
+use crate::message::Message;
 use crate::tdengine::schema::SuperTable;
 
 /// Makes batches of messages ready to be written.
@@ -61,15 +63,10 @@ impl<S: Store, R: RowSource> Preparer<S, R> {
             match self.source.append(&delivery.message, message, &mut batch.blocks, &mut faulty) {
                 Ok(Outcome::Rows) => {}
                 Ok(Outcome::Filtered) => batch.filtered.push(message),
-                Err(fault) => {
-                    let reason = fault.to_string();
-                    batch.faults.push(Fault { message, element: None, reason, code: None });
-                }
+                Err(fault) => batch.faults.push(Fault::new(message, None, &fault)),
             }
-            batch.faults.extend(faulty.drain(..).map(|FaultyRow { element, fault }| {
-                let reason = fault.to_string();
-                Fault { message, element: Some(element), reason, code: None }
-            }));
+            let of_row = |FaultyRow { element, fault }| Fault::new(message, Some(element), &fault);
+            batch.faults.extend(faulty.drain(..).map(of_row));
         }
         let mut rows = Vec::new();
         for block in &mut batch.blocks {
@@ -111,6 +108,11 @@ impl<S: Store, R: RowSource> Preparer<S, R> {
         parts.into_iter().map(|part| Write { block, part }).collect()
     }
 
+    /// The payload as it is decoded.
+    pub(super) fn decoded(&mut self, message: &Message) -> Option<serde_json::Value> {
+        self.source.decoded(message)
+    }
+
     /// Takes back the buffers of a batch that is done with.
     pub(super) fn recycle(&mut self, batch: Batch) {
         self.spares().take_back(batch);
@@ -127,11 +129,20 @@ pub(super) fn faults_of(batch: &Batch, block: usize, row: u32, reason: &str, cod
             rows.push(earlier);
         }
     }
+    let sql = as_sql(&batch.blocks[block], row);
     let fault = |row| {
         let Origin { message, element } = batch.blocks[block].origin_of(row);
-        Fault { message, element: Some(element), reason: reason.to_owned(), code: code.clone() }
+        let (element, reason) = (Some(element), reason.to_owned());
+        Fault { message, element, reason, code: code.clone(), sql: sql.clone(), stop: false }
     };
     rows.into_iter().map(fault).collect()
+}
+
+/// The row as a statement for people, where it is text.
+fn as_sql(block: &Block, row: u32) -> Option<String> {
+    let mut statements = Vec::new();
+    sql::block_statements(block, &[row], sql::MAX_STATEMENT_BYTES, &mut statements);
+    String::from_utf8(statements.pop()?.sql).ok()
 }
 
 /// Prepares batches out of the worker's queue until it is closed and empty, or nobody wants them any more.

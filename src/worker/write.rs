@@ -1,5 +1,6 @@
 //! The second half of a worker: batches into the database, however often that takes, and then their offsets resolved.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -9,8 +10,10 @@ use super::decide::{Action, Pauses, Tries, decide};
 use super::prepare::{Preparer, faults_of};
 use super::{Batch, Batches, Fault, OUTAGE_AFTER, Shared, Store, WorkerError, Write, Writer, place, runs};
 use crate::ack::Resolution;
-use crate::dead_letter::{DeadLetter, DeadRow};
+use crate::block::Block;
+use crate::dead_letter::{DeadLetter, DeadLetterError, DeadRow};
 use crate::mapping::RowSource;
+use crate::message::Message;
 use crate::stats::Stats;
 use crate::tdengine::error::{Class, TdengineError};
 use crate::tdengine::schema::SuperTable;
@@ -201,8 +204,13 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
         if !batch.faults.is_empty() {
             let letters = self.letters(batch);
             // What came before the first bad message is written, and may be committed, whatever becomes of it.
-            let kept = self.shared.dead_letters.lock().await.keep(&letters).await;
-            kept.inspect_err(|_| self.resolve_those(batch, &resolutions, |resolution| !is_dead(resolution)))?;
+            self.resolve_those(batch, &resolutions, |resolution| !is_dead(resolution));
+            if let Some(fault) = batch.faults.iter().find(|fault| fault.stop) {
+                let Message { source, offset, .. } = &batch.deliveries[fault.message as usize].message;
+                let (topic, partition, offset) = (source.topic.to_string(), source.partition, *offset);
+                return Err(DeadLetterError::Stop { topic, partition, offset, reason: fault.reason.clone() }.into());
+            }
+            self.keep(&letters).await?;
             Stats::add(&self.shared.stats.dead_lettered, letters.len() as u64);
         }
         self.resolve_those(batch, &resolutions, |_| true);
@@ -212,19 +220,52 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
         Ok(())
     }
 
+    /// Keeps letters, however long their place takes none.
+    async fn keep(&mut self, letters: &[DeadLetter]) -> Result<(), DeadLetterError> {
+        let mut pauses = Pauses::new();
+        loop {
+            // Others may try in the meantime.
+            let kept = self.shared.dead_letters.lock().await.keep(letters).await;
+            match kept {
+                Ok(()) => break,
+                Err(error) if !error.is_transient() => return Err(error),
+                Err(error) => {
+                    tracing::error!(%error, letters = letters.len(), "dead letters are not kept; trying again, nothing is lost");
+                    self.outage.begun();
+                    tokio::time::sleep(pauses.next()).await;
+                }
+            }
+        }
+        self.outage.over();
+        Ok(())
+    }
+
     /// A letter for each message at fault, in the order of their offsets.
-    fn letters(&self, batch: &Batch) -> Vec<DeadLetter> {
+    fn letters(&mut self, batch: &Batch) -> Vec<DeadLetter> {
         let now_ms = (self.shared.now_ms)();
         let mut faults: Vec<&Fault> = batch.faults.iter().collect();
         faults.sort_by_key(|fault| (fault.message, fault.element));
+        let mut of_rows = HashMap::new();
+        for fault in &faults {
+            of_rows.insert(fault.message, fault.element.map_or(0, |element| element + 1));
+        }
+        for origin in batch.blocks.iter().flat_map(Block::origins) {
+            if let Some(rows) = of_rows.get_mut(&origin.message) {
+                *rows = origin.element.saturating_add(1).max(*rows);
+            }
+        }
         let letter = |faults: &[&Fault]| {
             let message = &batch.deliveries[faults[0].message as usize].message;
             let row = |fault: &&Fault| {
-                let (reason, code) = (fault.reason.clone(), fault.code.clone());
-                fault.element.map(|element| DeadRow { element, reason, code })
+                let (reason, code, sql) = (fault.reason.clone(), fault.code.clone(), fault.sql.clone());
+                fault.element.map(|element| DeadRow { element, reason, code, sql })
             };
-            let rows = faults.iter().filter_map(row).collect();
-            DeadLetter::new(message, faults[0].reason.clone(), faults[0].code.clone(), rows, now_ms)
+            // At fault as a whole it is, whatever its rows are.
+            let rows: Option<Vec<_>> = faults.iter().map(row).collect();
+            let of_rows = rows.as_ref().and(of_rows.get(&faults[0].message).copied());
+            let (reason, code) = (faults[0].reason.clone(), faults[0].code.clone());
+            let letter = DeadLetter::new(message, reason, code, rows.unwrap_or_default(), now_ms);
+            DeadLetter { of_rows, ..letter.with_decoded(self.preparer.decoded(message)) }
         };
         let mut letters: Vec<_> = faults.chunk_by(|a, b| a.message == b.message).map(letter).collect();
         letters.sort_by_key(|letter| (letter.partition, letter.offset));

@@ -5,20 +5,21 @@ use std::time::Duration;
 
 use clap::Args;
 use kafka_taos::codec::Format;
-use kafka_taos::dead_letter::DeadLetterTo;
+use kafka_taos::dead_letter::DeadLetterSetting;
+use kafka_taos::mapping::Policy;
 use kafka_taos::mq::kafka::StartOffset;
 use kafka_taos::tdengine::WriteMode;
 use kafka_taos::tdengine::dsn::Dsn;
 
+use super::dead_letter::{DeadLetterLimit, PolicyKind, policy};
 use super::units::{at_least_one, bytes, duration, key_value};
 
 /// How to reach Kafka, and what to read there.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Kafka")]
 pub(crate) struct KafkaArgs {
-    /// Brokers, HOST:PORT, several by comma [default: localhost:9092]
-    #[arg(long, env = "KAFKA_BROKERS", hide_env_values = true)]
-    brokers: Option<String>,
+    #[command(flatten)]
+    connection: KafkaConnectionArgs,
     /// Topic; repeat it for several; ^REGEX for a pattern [default: test]
     #[arg(long, env = "KAFKA_TOPIC", hide_env_values = true, value_delimiter = ',')]
     topic: Vec<String>,
@@ -32,6 +33,15 @@ pub(crate) struct KafkaArgs {
     /// How long a member may be silent before its partitions go to another [default: 10s]
     #[arg(long, value_parser = duration)]
     session_timeout: Option<Duration>,
+}
+
+/// How to reach Kafka.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Kafka")]
+pub(crate) struct KafkaConnectionArgs {
+    /// Brokers, HOST:PORT, several by comma [default: localhost:9092]
+    #[arg(long, env = "KAFKA_BROKERS", hide_env_values = true)]
+    brokers: Option<String>,
     /// PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 [default with a user: PLAIN]
     #[arg(long, env = "KAFKA_SASL_MECHANISM", hide_env_values = true)]
     sasl_mechanism: Option<String>,
@@ -93,9 +103,31 @@ pub(crate) struct QueueArgs {
     /// How long a message waits for others at most, e.g. 50ms
     #[arg(long, env = "QUEUE_LINGER_TIME", hide_env_values = true, value_parser = duration)]
     linger: Option<Duration>,
-    /// Where messages go that cannot be written: file:FOLDER, or none to stop at the first [default: none]
+}
+
+/// Where messages go that cannot be written.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Dead letters")]
+pub(crate) struct DeadLetterArgs {
+    /// Where messages go that cannot be written: topic:NAME, file:FOLDER, or none to stop at the first [default: none]
     #[arg(long, env = "KAFKA_TAOS_DEAD_LETTER", hide_env_values = true)]
-    dead_letter: Option<DeadLetterTo>,
+    dead_letter: Option<DeadLetterSetting>,
+}
+
+/// What becomes of messages that cannot be written.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Dead letters")]
+pub(crate) struct PolicyArgs {
+    /// Stop when there are more dead letters than this, as in 1000/1m, or none for any number [default: 100000/1m]
+    #[arg(long, value_name = "N/TIME")]
+    dead_letter_limit: Option<DeadLetterLimit>,
+    /// What becomes of messages that are undecodable, too_large, tombstone, no_timestamp: dead-letter, drop, stop;
+    /// repeat it for several [default: dead-letter for all]
+    #[arg(long, value_name = "KIND=WHAT", value_parser = policy)]
+    policy: Vec<(PolicyKind, Policy)>,
+    /// Messages larger than this are too_large, e.g. 1MiB [default: none are]
+    #[arg(long, value_parser = bytes)]
+    max_message_bytes: Option<usize>,
 }
 
 /// What all commands share.

@@ -3,6 +3,7 @@
 //! A file a section: what its settings are read from, and their defaults. [`layers`] knows which layer wins.
 
 mod args;
+mod dead_letter;
 mod kafka;
 mod layers;
 mod queue;
@@ -15,14 +16,17 @@ use std::time::Duration;
 use clap::ArgMatches;
 use kafka_taos::codec::Format;
 use kafka_taos::config::file::FileConfig;
-use kafka_taos::dead_letter::DeadLetterTo;
-use kafka_taos::mapping::{DemoRows, Mapping, RowSource};
+use kafka_taos::dead_letter::DeadLetterSetting;
+use kafka_taos::mapping::{DemoRows, Mapping, Policed, RowSource};
 use kafka_taos::mq::kafka::KafkaSettings;
 use kafka_taos::queue::QueueSettings;
 use kafka_taos::tdengine::WriteMode;
 use kafka_taos::tdengine::dsn::Dsn;
 
-pub(crate) use args::{CommonArgs, KafkaArgs, QueueArgs, TdengineArgs};
+pub(crate) use args::{
+    CommonArgs, DeadLetterArgs, KafkaArgs, KafkaConnectionArgs, PolicyArgs, QueueArgs, TdengineArgs,
+};
+pub(crate) use dead_letter::Aside;
 pub(crate) use layers::Shown;
 pub(crate) use units::{duration, key_value};
 
@@ -44,7 +48,7 @@ pub(crate) struct Settings {
     pub(crate) write: WriteMode,
     pub(crate) workers: usize,
     pub(crate) queue: QueueSettings,
-    pub(crate) dead_letter: DeadLetterTo,
+    pub(crate) aside: Aside,
     pub(crate) codec: Format,
     /// How messages become rows; `None`: they are demo records.
     pub(crate) mapping: Option<Mapping>,
@@ -64,6 +68,24 @@ impl Settings {
         }
     }
 
+    /// Whether a consumer of these topics would read what it sets aside.
+    ///
+    /// # Errors
+    /// It would.
+    pub(crate) fn check_dead_letters(&self) -> Result<(), Failure> {
+        let DeadLetterSetting::Topic(dead) = &self.aside.to else { return Ok(()) };
+        let is_read = |topic: &String| match topic.starts_with('^') {
+            true => regex::Regex::new(topic).is_ok_and(|pattern| pattern.is_match(dead)),
+            false => topic == dead,
+        };
+        match self.topics.iter().find(|topic| is_read(topic)) {
+            Some(topic) => Err(Failure::usage(format!(
+                "--topic {topic} would read the dead letters in {dead} too: choose a name for them that it does not match"
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// The database that the TDengine URL names.
     ///
     /// # Errors
@@ -75,10 +97,10 @@ impl Settings {
 
     /// What makes rows of messages.
     pub(crate) fn rows(&self) -> impl Fn() -> Box<dyn RowSource> + Clone + Send + Sync + 'static {
-        let (mapping, codec) = (self.mapping.clone(), self.codec);
+        let (mapping, codec, policies) = (self.mapping.clone(), self.codec, self.aside.policies);
         move || match &mapping {
-            Some(mapping) => Box::new(mapping.rows()),
-            None => Box::new(DemoRows::new(codec)),
+            Some(mapping) => Box::new(Policed::new(policies, mapping.rows())),
+            None => Box::new(Policed::new(policies, DemoRows::new(codec))),
         }
     }
 
@@ -111,8 +133,19 @@ impl Settings {
     }
 
     fn of(layers: &mut Layers<'_>, file: FileConfig) -> Result<Self, Failure> {
-        let FileConfig { kafka, format, tdengine, queue, dead_letter, table, unmatched, test: _, workers, timeout } =
-            file;
+        let FileConfig {
+            kafka,
+            format,
+            tdengine,
+            queue,
+            dead_letter,
+            policy,
+            table,
+            unmatched,
+            test: _,
+            workers,
+            timeout,
+        } = file;
         let mapping = match table.is_empty() {
             true => None,
             false => {
@@ -126,8 +159,7 @@ impl Settings {
         let (tdengine, write, stable) = layers.tdengine(tdengine)?;
         let workers = layers.pick("workers", "workers", workers, 4);
         let queue = layers.queue(queue)?;
-        let to_in_file = layers.parsed("dead_letter.to", dead_letter.to)?;
-        let dead_letter = layers.pick("dead-letter", "dead_letter", to_in_file, DeadLetterTo::None);
+        let aside = layers.aside(dead_letter, policy)?;
         // A mapping reads formats that no typed record comes in.
         let codec_in_file = layers.parsed("format.type", format.kind.filter(|_| mapping.is_none()))?;
         let codec = layers.pick("codec", "codec", codec_in_file, Format::MsgPack);
@@ -144,7 +176,7 @@ impl Settings {
             write,
             workers,
             queue,
-            dead_letter,
+            aside,
             codec,
             mapping,
             timeout,

@@ -87,7 +87,7 @@ impl ProducerContext for Context {
                 let mut delivered = self.delivered.lock().unwrap_or_else(|p| p.into_inner());
                 delivered.failed += 1;
                 delivered.last_error = Some(format!("{}: {reason}", message.topic()));
-                Err(MqError::Publish { topic: message.topic().to_owned(), reason })
+                Err(refused(message.topic(), error, reason))
             }
         };
         if number != NOBODY
@@ -97,6 +97,16 @@ impl ProducerContext for Context {
             let _ = waiting.send(outcome);
         }
         self.room.notify(1);
+    }
+}
+
+/// Why a message for `topic` was given up.
+fn refused(topic: &str, error: &KafkaError, reason: String) -> MqError {
+    let topic = topic.to_owned();
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::MessageSizeTooLarge) => MqError::TooLarge { topic },
+        Some(code) if super::is_denied(code) => MqError::Denied { action: format!("publishing to {topic}"), reason },
+        _ => MqError::Publish { topic, reason },
     }
 }
 
@@ -190,7 +200,7 @@ impl Producer {
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
                 Err(MqError::Full(Box::new(message)))
             }
-            Err((error, _)) => Err(MqError::Publish { topic: topic.to_owned(), reason: error.to_string() }),
+            Err((error, _)) => Err(refused(topic, &error, error.to_string())),
         }
     }
 

@@ -30,6 +30,8 @@ fn settings() -> PipelineSettings {
             ..QueueSettings::default()
         },
         dead_letter: DeadLetterTo::None,
+        dead_letter_limit: None,
+        replayed: Arc::default(),
         instance: "test".to_owned(),
         commit_interval: Duration::from_millis(100),
         drain_timeout: Duration::from_secs(5),
