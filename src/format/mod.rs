@@ -13,6 +13,8 @@
 
 #[cfg(test)]
 mod collect;
+mod compression;
+mod configured;
 mod csv;
 mod finds;
 mod json;
@@ -26,6 +28,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value as Tree;
 
+pub use compression::{Compression, MAX_UNPACKED_BYTES, Unpacking};
+pub use configured::{DecoderFactory, decoder};
 pub use csv::CsvDecoder;
 pub use json::JsonDecoder;
 pub use line::LineDecoder;
@@ -133,24 +137,5 @@ fn tree_of(value: &Value<'_>) -> Tree {
         Value::Timestamp(moment) => rfc3339(*moment).map_or(Tree::Null, |moment| moment.to_string().into()),
         Value::Text(text) => text.as_ref().into(),
         Value::Bytes(bytes) => STANDARD.encode(bytes).into(),
-    }
-}
-
-/// Makes a decoder for each worker.
-pub type DecoderFactory = std::sync::Arc<dyn Fn() -> Box<dyn Decoder> + Send + Sync>;
-
-/// What reads payloads as `config` says; files that it names are looked for in `folder`.
-///
-/// # Errors
-/// What is wrong with it, and what to write.
-pub fn decoder(
-    config: &crate::mapping::config::FormatConfig,
-    _folder: &std::path::Path,
-) -> Result<DecoderFactory, String> {
-    match config.kind.as_deref() {
-        Some("json") if config.lines == Some(true) => Ok(std::sync::Arc::new(|| Box::new(JsonDecoder::of_lines()))),
-        Some("json") => Ok(std::sync::Arc::new(|| Box::new(JsonDecoder::new()))),
-        Some("msgpack") => Ok(std::sync::Arc::new(|| Box::new(MsgPackDecoder::default()))),
-        other => Err(format!("type {other:?} is none of json, msgpack")),
     }
 }
