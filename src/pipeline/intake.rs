@@ -111,7 +111,15 @@ impl<S: Store, C: Control> Intake<S, C> {
         self.settled_since = Some(Instant::now());
         let epoch = |source: &TopicPartition| Some((source.clone(), self.owned.remove(source)?.epoch));
         let leaving: Vec<(TopicPartition, Epoch)> = revocation.partitions.iter().filter_map(epoch).collect();
-        self.shared.progress().leaving.extend(leaving.iter().map(|(_, epoch)| *epoch));
+        {
+            let mut progress = self.shared.progress();
+            if revocation.lost {
+                // They are another's already, who may have written later values: not even what is begun is tried again.
+                leaving.iter().for_each(|(source, _)| _ = progress.acks.revoke(source));
+            } else {
+                progress.leaving.extend(leaving.iter().map(|(_, epoch)| *epoch));
+            }
+        }
         for lane in &mut self.lanes {
             lane.waiting.retain(|delivery| leaving.iter().all(|(_, epoch)| *epoch != delivery.epoch));
         }
