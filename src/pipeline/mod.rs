@@ -233,7 +233,7 @@ impl<S: Store, Q: Subscription> Pipeline<S, Q> {
                 () = intake.refill(), if !ending && intake.is_waiting() => intake.unhold(),
                 event = subscription.next() => match event {
                     Some(Event::Error(error)) => match error {
-                        MqError::Denied { .. } | MqError::NoSuchOffset { .. } | MqError::Settings(_) => cause = Some(Err(error.into())),
+                        MqError::Denied { .. } | MqError::Fatal { .. } | MqError::NoSuchOffset { .. } | MqError::Settings(_) => cause = Some(Err(error.into())),
                         other => tracing::warn!(error = %other, "the message queue has trouble; it is being retried"),
                     },
                     Some(event) => intake.take(event, ending),

@@ -414,6 +414,10 @@ impl Poller {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             return; // told by the hook
         }
+        // From here on librdkafka does nothing more, and says nothing more.
+        if let Some((code, reason)) = self.consumer.client().fatal_error() {
+            return self.later(Event::Error(super::fatal(code, reason)));
+        }
         let action = match partition {
             None if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
                 let missing = self.missing_topics();
