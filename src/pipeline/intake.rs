@@ -43,6 +43,8 @@ pub(super) struct Intake<S: Store, C> {
     owned: HashMap<TopicPartition, Owned>,
     /// When partitions were last given to us or taken away; `None`: the group has not answered yet.
     settled_since: Option<Instant>,
+    /// When to say that the group has not answered yet.
+    remind_at: Option<Instant>,
     /// Held while offsets are committed, so that no older ones arrive after those of a release.
     committing: Arc<Mutex<()>>,
     ends: HashMap<TopicPartition, Offset>,
@@ -53,6 +55,9 @@ pub(super) struct Intake<S: Store, C> {
 /// A member that owns nothing for so long will get nothing.
 const NOTHING_FOR_US: Duration = Duration::from_secs(5);
 
+/// A group that is silent for so long may not know this member's language: librdkafka does not tell.
+const NO_ANSWER: Duration = Duration::from_secs(15);
+
 impl<S: Store, C: Control> Intake<S, C> {
     pub(super) fn new(settings: &PipelineSettings, shared: Arc<Shared<S>>, control: C, workers: Vec<Worker>) -> Self {
         let lane = |worker| Lane { worker, waiting: VecDeque::new(), held: false };
@@ -62,6 +67,7 @@ impl<S: Store, C: Control> Intake<S, C> {
             lanes: workers.into_iter().map(lane).collect(),
             owned: HashMap::new(),
             settled_since: None,
+            remind_at: Some(Instant::now() + NO_ANSWER),
             committing: Arc::default(),
             ends: settings.until_end.clone().unwrap_or_default(),
             drain_timeout: settings.drain_timeout,
@@ -102,6 +108,16 @@ impl<S: Store, C: Control> Intake<S, C> {
                 self.control.hold(std::slice::from_ref(&source));
             }
             self.owned.insert(source, Owned { epoch, lane, position: 0, at_end: false });
+        }
+    }
+
+    /// Says once that the group has not answered.
+    pub(super) fn remind(&mut self) {
+        if self.settled_since.is_none() && self.remind_at.take_if(|at| *at <= Instant::now()).is_some() {
+            tracing::warn!(
+                "no partitions for {NO_ANSWER:?}: the group has not answered yet; \
+                 with group.protocol=consumer the broker must have KIP-848 (Apache Kafka 4.0)"
+            );
         }
     }
 

@@ -239,7 +239,10 @@ impl<S: Store, Q: Subscription> Pipeline<S, Q> {
                     Some(event) => intake.take(event, ending),
                     None => break,
                 },
-                _ = ticks.tick() => (commit_due, commit_failed) = (true, false),
+                _ = ticks.tick() => {
+                    (commit_due, commit_failed) = (true, false);
+                    intake.remind();
+                }
             }
             if settings.until_end.is_some() && !ending && intake.is_at_end() {
                 cause.get_or_insert(Ok(()));
