@@ -46,7 +46,7 @@ impl Layers<'_> {
         }
         let settings =
             KafkaSettings { brokers, sasl, tls, start, session_timeout, properties, ..KafkaSettings::default() };
-        if session_chosen && kafka.is_managed_by_broker() {
+        if session_chosen && settings.is_managed_by_broker() {
             return Err(Failure::usage(
                 "with group.protocol=consumer the broker decides on sessions (group.consumer.session.timeout.ms there): \
                  leave --session-timeout out",

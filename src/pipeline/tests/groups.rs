@@ -149,7 +149,7 @@ async fn partitions_taken_over_by_others_are_not_drained() {
     let away = FakeStore::new(|_| Err(gone()));
     let (events, subscription) = tokio::sync::mpsc::channel(10);
     let patient = PipelineSettings { workers: 1, drain_timeout: 60 * SECOND, ..settings() };
-    let pipeline = Pipeline::new(patient, Scripted(subscription), away.clone(), schema(2));
+    let pipeline = Pipeline::new(patient, Scripted(subscription), away.clone(), vec![schema(2)]);
     let watch = pipeline.watch();
     let stop = Stop { graceful: std::future::pending(), abort: std::future::pending() };
     let running = tokio::spawn(pipeline.run(|| Lines, stop));
