@@ -16,9 +16,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::check::POISON;
+use crate::common;
 use crate::plan::{Chance, LENGTH, Plan};
 use crate::world::block_on;
-use crate::common;
 
 /// 2025-12-01T00:00:00Z in milliseconds.
 const START: i64 = 1_764_547_200_000;

@@ -114,6 +114,8 @@ impl Context {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(list)?,
             _ => consumer.assign(list)?,
         }
+        // librdkafka remembers a pause beyond the assignment that it was meant for.
+        consumer.resume(list)?;
         // No message comes before: they are taken by this thread, afterwards.
         self.hooks.connected();
         self.send(Event::Assigned(partitions));
