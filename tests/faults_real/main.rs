@@ -43,19 +43,21 @@ fn run(plan: &Plan, kafka: &Mutex<Kafka>, door: &Proxy) -> Result<Outcome, Strin
         Err(panic) => panic.downcast::<&str>().map_or_else(|_| "a panic".to_owned(), |text| (*text).to_owned()),
     };
     let wrong = match ended {
-        Ok(outcome) if outcome.findings.is_clean() => return Ok(outcome),
-        Ok(outcome) => format!("{:#?}", outcome.findings),
-        Err(panic) => text(panic),
+        Ok(outcome) if outcome.findings.is_clean() => Ok(outcome),
+        Ok(outcome) => Err(format!("{:#?}", outcome.findings)),
+        Err(panic) => Err(text(panic)),
     };
     let seed = plan.seed;
     let story = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("faults-real-{seed}.log"));
-    let told = format!("seed {seed}: {wrong}\n{plan}\n{}", world.epitaph());
+    let told = format!("seed {seed}: {wrong:#?}\n{plan}\n{}", world.epitaph());
     let at = std::fs::write(&story, told).map_or_else(|error| error.to_string(), |()| story.display().to_string());
-    let summary: Vec<_> = wrong.lines().take(40).collect();
-    Err(format!(
-        "seed {seed} FAILED (./test faults-real --schedules 1 --seed {seed}; the whole story is in {at})\n{}\n{plan}",
-        summary.join("\n")
-    ))
+    wrong.map_err(|wrong| {
+        let summary: Vec<_> = wrong.lines().take(40).collect();
+        format!(
+            "seed {seed} FAILED (./test faults-real --schedules 1 --seed {seed}; the whole story is in {at})\n{}\n{plan}",
+            summary.join("\n")
+        )
+    })
 }
 
 #[test]
