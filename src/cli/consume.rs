@@ -14,7 +14,7 @@ use kafka_taos::pipeline::{Pipeline, PipelineSettings, Stop, Watch};
 use kafka_taos::row::Precision;
 use kafka_taos::stats::{PartitionStats, Snapshot, line};
 use kafka_taos::tdengine::schema::SuperTable;
-use kafka_taos::tdengine::{Class, ConnectOptions, TaosStore, TdengineError};
+use kafka_taos::tdengine::{Class, TaosStore, TdengineError};
 use serde::Serialize;
 
 use super::dead_letter::dead_letter_place;
@@ -186,8 +186,7 @@ pub(super) fn ends(settings: &Settings) -> Result<HashMap<TopicPartition, Offset
 
 pub(super) fn store(settings: &Settings) -> Result<TaosStore, Failure> {
     settings.write.check(&settings.tdengine).map_err(Failure::usage)?;
-    let options = ConnectOptions { connect_timeout: settings.timeout, ..ConnectOptions::default() };
-    Ok(TaosStore::new(settings.tdengine.clone(), settings.write, options))
+    Ok(TaosStore::new(settings.tdengine.clone(), settings.write, settings.connect_options()))
 }
 
 /// Reads the super tables that rows go to: those of the mapping, or that of the demo record.

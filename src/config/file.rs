@@ -126,6 +126,7 @@ pub struct Tdengine {
     pub password_file: Option<PathBuf>,
     pub stable: Option<String>,
     pub write: Option<String>,
+    pub answer_timeout: Option<String>,
     /// What is made where it is missing: `none` (the default), `stable`, `database,stable`.
     pub create: Option<String>,
     /// What is changed where the mapping wants more: `none` (the default), `add-column`, `widen`, `add-column,widen`.

@@ -233,13 +233,16 @@ impl<S: Store, Q: Subscription> Pipeline<S, Q> {
                 () = intake.refill(), if !ending && intake.is_waiting() => intake.unhold(),
                 event = subscription.next() => match event {
                     Some(Event::Error(error)) => match error {
-                        MqError::Denied { .. } | MqError::NoSuchOffset { .. } | MqError::Settings(_) => cause = Some(Err(error.into())),
+                        MqError::Denied { .. } | MqError::Fatal { .. } | MqError::NoSuchOffset { .. } | MqError::Settings(_) => cause = Some(Err(error.into())),
                         other => tracing::warn!(error = %other, "the message queue has trouble; it is being retried"),
                     },
                     Some(event) => intake.take(event, ending),
                     None => break,
                 },
-                _ = ticks.tick() => (commit_due, commit_failed) = (true, false),
+                _ = ticks.tick() => {
+                    (commit_due, commit_failed) = (true, false);
+                    intake.remind();
+                }
             }
             if settings.until_end.is_some() && !ending && intake.is_at_end() {
                 cause.get_or_insert(Ok(()));

@@ -6,6 +6,7 @@
 pub(crate) mod kafka;
 pub(crate) mod pair;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod scenario;
 pub(crate) mod skip;
 

@@ -8,6 +8,7 @@
 mod common;
 
 mod embedded_broker;
+mod groups;
 mod restart;
 
 use common::kafka::Kafka;

@@ -76,6 +76,9 @@ pub(crate) struct TdengineArgs {
     /// How rows are written: stmt2, sql, rest [default: stmt2]
     #[arg(long)]
     write: Option<WriteMode>,
+    /// How long TDengine may take to answer; past it a write is tried again on a new connection [default: 60s]
+    #[arg(long, value_parser = duration)]
+    answer_timeout: Option<Duration>,
 }
 
 /// How the consumer works.

@@ -174,6 +174,21 @@ pub(super) fn translate(action: &str, error: &KafkaError) -> MqError {
     }
 }
 
+/// What librdkafka gives up on.
+pub(super) fn fatal(code: RDKafkaErrorCode, reason: String) -> MqError {
+    use RDKafkaErrorCode as Code;
+    let advice = match code {
+        Code::FencedInstanceId | Code::UnreleasedInstanceId => {
+            "a group.instance.id belongs to one running consumer: give each its own"
+        }
+        Code::UnsupportedVersion | Code::UnsupportedFeature => {
+            "with group.protocol=consumer the broker must have KIP-848 (Apache Kafka 4.0): leave it out"
+        }
+        _ => "",
+    };
+    MqError::Fatal { reason, advice }
+}
+
 /// A wrong password or a missing right: trying again helps nobody.
 fn is_denied(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
