@@ -10,9 +10,10 @@ use bytes::Bytes;
 use super::dsn::{Dsn, Transport};
 use super::error::{Code, TdengineError};
 use super::rest::RestClient;
-use super::schema::SuperTable;
+use super::rows::Rows;
+use super::schema::{Database, SchemaPolicy, SuperTable};
 use super::ws::{BindMode, Connection, Statement};
-use super::{ConnectOptions, Sql as _};
+use super::{ConnectOptions, Sql};
 use crate::block::Block;
 use crate::encode::{sql, stmt2};
 use crate::worker::{Part, Store, Writer};
@@ -78,18 +79,40 @@ pub struct TaosStore {
     options: ConnectOptions,
     /// The host that the next connection tries first, so that several share them.
     next_host: Arc<AtomicUsize>,
+    kept: Arc<Kept>,
+}
+
+/// What super tables must be, and what may be done for it.
+#[derive(Debug, Default)]
+struct Kept {
+    policy: SchemaPolicy,
+    wanted: Vec<SuperTable>,
 }
 
 impl TaosStore {
     /// The one at `dsn`. Nothing is connected yet.
     pub fn new(dsn: Dsn, mode: WriteMode, options: ConnectOptions) -> Self {
-        Self { dsn, mode, options, next_host: Arc::default() }
+        Self { dsn, mode, options, next_host: Arc::default(), kept: Arc::default() }
     }
 
-    /// Reads the super table `stable` of `database`, over a connection of its own.
+    /// The same, with super tables that are kept as `wanted`: whenever one of them is read, at the start and after a change
+    /// that a write ran into, it is made or changed as far as `policy` allows.
+    pub fn keeping(self, policy: SchemaPolicy, wanted: Vec<SuperTable>) -> Self {
+        Self { kept: Arc::new(Kept { policy, wanted }), ..self }
+    }
+
+    /// Reads the database `name`, made if it is missing and may be.
     ///
     /// # Errors
-    /// As [`SuperTable::read`] and [`Connection::connect`] have.
+    /// As [`SchemaPolicy::database`] and [`Connection::connect`] have.
+    pub async fn database(&self, name: &str) -> Result<Database, TdengineError> {
+        self.kept.policy.database(self.writer().link().await?, name).await
+    }
+
+    /// Reads the super table `stable` of `database`, over a connection of its own; made or changed, if that is wanted.
+    ///
+    /// # Errors
+    /// As [`SuperTable::read`], [`SchemaPolicy::ensure`] and [`Connection::connect`] have.
     pub async fn read_schema(&self, database: &str, stable: &str) -> Result<SuperTable, TdengineError> {
         self.writer().read(database, stable).await
     }
@@ -136,6 +159,15 @@ enum Link {
     Rest(RestClient),
 }
 
+impl Sql for Link {
+    async fn sql(&self, sql: &str) -> Result<Rows, TdengineError> {
+        match self {
+            Self::WebSocket { connection, .. } => connection.sql(sql).await,
+            Self::Rest(client) => client.sql(sql).await,
+        }
+    }
+}
+
 /// Writes rows of any super table; connects when it first needs to, and after every [`Writer::reconnect`].
 #[derive(Debug)]
 pub struct TaosWriter {
@@ -167,13 +199,15 @@ impl TaosWriter {
     }
 
     async fn read(&mut self, database: &str, stable: &str) -> Result<SuperTable, TdengineError> {
-        match self.link().await? {
-            Link::WebSocket { connection, prepared } => {
-                // Prepared for the table as it was.
-                prepared.retain(|(known, _)| known.database != database || known.name != stable);
-                SuperTable::read(connection, database, stable).await
-            }
-            Link::Rest(client) => SuperTable::read(client, database, stable).await,
+        let kept = self.store.kept.clone();
+        let link = self.link().await?;
+        if let Link::WebSocket { prepared, .. } = link {
+            // Prepared for the table as it was.
+            prepared.retain(|(known, _)| known.database != database || known.name != stable);
+        }
+        match kept.wanted.iter().find(|wanted| wanted.database == database && wanted.name == stable) {
+            Some(wanted) => kept.policy.ensure(link, wanted).await,
+            None => SuperTable::read(link, database, stable).await,
         }
     }
 }
@@ -214,8 +248,7 @@ impl Writer for TaosWriter {
                 *payload = frame.into();
                 written.map(drop)
             }
-            Link::WebSocket { connection, .. } => connection.sql(text(payload)?).await.map(drop),
-            Link::Rest(client) => client.sql(text(payload)?).await.map(drop),
+            link => link.sql(text(payload)?).await.map(drop),
         }
     }
 
