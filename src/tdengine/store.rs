@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -79,26 +79,26 @@ pub struct TaosStore {
     options: ConnectOptions,
     /// The host that the next connection tries first, so that several share them.
     next_host: Arc<AtomicUsize>,
-    kept: Arc<Kept>,
-}
-
-/// What super tables must be, and what may be done for it.
-#[derive(Debug, Default)]
-struct Kept {
-    policy: SchemaPolicy,
-    wanted: Vec<SuperTable>,
+    policy: Arc<SchemaPolicy>,
+    /// What super tables must be, once that is known.
+    wanted: Arc<OnceLock<Vec<SuperTable>>>,
 }
 
 impl TaosStore {
     /// The one at `dsn`. Nothing is connected yet.
     pub fn new(dsn: Dsn, mode: WriteMode, options: ConnectOptions) -> Self {
-        Self { dsn, mode, options, next_host: Arc::default(), kept: Arc::default() }
+        Self { dsn, mode, options, next_host: Arc::default(), policy: Arc::default(), wanted: Arc::default() }
     }
 
-    /// The same, with super tables that are kept as `wanted`: whenever one of them is read, at the start and after a change
-    /// that a write ran into, it is made or changed as far as `policy` allows.
-    pub fn keeping(self, policy: SchemaPolicy, wanted: Vec<SuperTable>) -> Self {
-        Self { kept: Arc::new(Kept { policy, wanted }), ..self }
+    /// The same, with what may be made and changed there.
+    pub fn with_policy(self, policy: SchemaPolicy) -> Self {
+        Self { policy: Arc::new(policy), ..self }
+    }
+
+    /// Keeps super tables as `wanted` from now on: whenever one of them is read, at the start and after a change that a write
+    /// ran into, it is made or changed as far as the policy allows. Only the first call counts.
+    pub fn keep(&self, wanted: Vec<SuperTable>) {
+        let _ = self.wanted.set(wanted);
     }
 
     /// Reads the database `name`, made if it is missing and may be.
@@ -106,7 +106,7 @@ impl TaosStore {
     /// # Errors
     /// As [`SchemaPolicy::database`] and [`Connection::connect`] have.
     pub async fn database(&self, name: &str) -> Result<Database, TdengineError> {
-        self.kept.policy.database(self.writer().link().await?, name).await
+        self.policy.database(self.writer().link().await?, name).await
     }
 
     /// Reads the super table `stable` of `database`, over a connection of its own; made or changed, if that is wanted.
@@ -199,14 +199,15 @@ impl TaosWriter {
     }
 
     async fn read(&mut self, database: &str, stable: &str) -> Result<SuperTable, TdengineError> {
-        let kept = self.store.kept.clone();
+        let (policy, wanted) = (self.store.policy.clone(), self.store.wanted.clone());
         let link = self.link().await?;
         if let Link::WebSocket { prepared, .. } = link {
             // Prepared for the table as it was.
             prepared.retain(|(known, _)| known.database != database || known.name != stable);
         }
-        match kept.wanted.iter().find(|wanted| wanted.database == database && wanted.name == stable) {
-            Some(wanted) => kept.policy.ensure(link, wanted).await,
+        let is_it = |wanted: &&SuperTable| wanted.database == database && wanted.name == stable;
+        match wanted.get().and_then(|wanted| wanted.iter().find(is_it)) {
+            Some(wanted) => policy.ensure(link, wanted).await,
             None => SuperTable::read(link, database, stable).await,
         }
     }

@@ -22,8 +22,9 @@ use kafka_taos::mq::kafka::KafkaSettings;
 use kafka_taos::queue::QueueSettings;
 use kafka_taos::tdengine::WriteMode;
 use kafka_taos::tdengine::dsn::Dsn;
+use kafka_taos::tdengine::schema::SchemaPolicy;
 
-pub(crate) use args::{CommonArgs, DeadLetterArgs, KafkaArgs, PolicyArgs, QueueArgs, TdengineArgs};
+pub(crate) use args::{CommonArgs, DeadLetterArgs, KafkaArgs, PolicyArgs, QueueArgs, SchemaArgs, TdengineArgs};
 pub(crate) use dead_letter::Aside;
 pub(crate) use layers::Shown;
 pub(crate) use units::{duration, key_value};
@@ -43,6 +44,7 @@ pub(crate) struct Settings {
     pub(crate) group: Option<String>,
     pub(crate) tdengine: Dsn,
     pub(crate) stable: Option<String>,
+    pub(crate) schema: SchemaPolicy,
     pub(crate) write: WriteMode,
     pub(crate) workers: usize,
     pub(crate) queue: QueueSettings,
@@ -134,7 +136,7 @@ impl Settings {
         let FileConfig {
             kafka,
             format,
-            tdengine,
+            tdengine: in_tdengine,
             queue,
             dead_letter,
             policy,
@@ -154,7 +156,8 @@ impl Settings {
             }
         };
         let (kafka, topics, group) = layers.kafka(kafka)?;
-        let (tdengine, write, stable) = layers.tdengine(tdengine)?;
+        let (tdengine, write, stable) = layers.tdengine(in_tdengine.clone())?;
+        let schema = layers.schema(in_tdengine)?;
         let workers = layers.pick("workers", "workers", workers, 4);
         let queue = layers.queue(queue)?;
         let aside = layers.aside(dead_letter, policy)?;
@@ -171,6 +174,7 @@ impl Settings {
             group,
             tdengine,
             stable,
+            schema,
             write,
             workers,
             queue,

@@ -47,6 +47,41 @@ impl fmt::Display for Create {
     }
 }
 
+/// What becomes of a message whose tags differ from those of its child table, which exists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TagDrift {
+    /// It is not even looked at.
+    Ignore,
+    /// It is told and counted; the table stays as it is.
+    #[default]
+    Log,
+    /// The table gets the message's tags, before the message counts as written.
+    Alter,
+}
+
+impl FromStr for TagDrift {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "ignore" => Ok(Self::Ignore),
+            "log" => Ok(Self::Log),
+            "alter" => Ok(Self::Alter),
+            _ => Err(format!("{text:?} is none of log, ignore, alter")),
+        }
+    }
+}
+
+impl fmt::Display for TagDrift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ignore => "ignore",
+            Self::Log => "log",
+            Self::Alter => "alter",
+        })
+    }
+}
+
 /// What may be made and changed, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SchemaPolicy {
@@ -58,6 +93,8 @@ pub struct SchemaPolicy {
     pub precision: Precision,
     /// Further options of a database that is made, as `create database` has them: `keep 365d vgroups 4`.
     pub database_options: String,
+    /// What becomes of tags that differ from those of a table that exists.
+    pub tag_drift: TagDrift,
 }
 
 /// So often a table is read and changed before it is said to resist.
@@ -287,7 +324,13 @@ mod tests {
 
     fn policy(create: &str, evolve: &str) -> SchemaPolicy {
         let (create, evolve) = (create.parse().unwrap(), evolve.parse().unwrap());
-        SchemaPolicy { create, evolve, precision: Precision::Micro, database_options: "keep 365d".into() }
+        SchemaPolicy {
+            create,
+            evolve,
+            precision: Precision::Micro,
+            database_options: "keep 365d".into(),
+            tag_drift: TagDrift::Log,
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -354,6 +397,9 @@ mod tests {
     fn settings_are_read_and_shown() {
         for text in ["none", "stable", "database,stable"] {
             assert_eq!(text.parse::<Create>().unwrap().to_string(), text);
+        }
+        for text in ["log", "ignore", "alter"] {
+            assert_eq!(text.parse::<TagDrift>().unwrap().to_string(), text);
         }
         assert!("table".parse::<Create>().unwrap_err().contains("database,stable"));
     }

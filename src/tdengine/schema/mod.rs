@@ -13,7 +13,7 @@ mod limits;
 mod read;
 
 pub use data_type::DataType;
-pub use ensure::{Create, SchemaPolicy};
+pub use ensure::{Create, SchemaPolicy, TagDrift};
 pub use evolve::{Difference, Evolve, Found, differences};
 pub use read::Database;
 
