@@ -21,10 +21,11 @@ use kafka_taos::mapping::{DemoRows, Mapping, Policed, RowSource};
 use kafka_taos::mq::kafka::KafkaSettings;
 use kafka_taos::queue::QueueSettings;
 use kafka_taos::tdengine::dsn::Dsn;
+use kafka_taos::tdengine::schema::SchemaPolicy;
 use kafka_taos::tdengine::{ConnectOptions, WriteMode};
 
 pub(crate) use args::{
-    CommonArgs, DeadLetterArgs, KafkaArgs, KafkaConnectionArgs, PolicyArgs, QueueArgs, TdengineArgs,
+    CommonArgs, DeadLetterArgs, KafkaArgs, KafkaConnectionArgs, PolicyArgs, QueueArgs, SchemaArgs, TdengineArgs,
 };
 pub(crate) use dead_letter::Aside;
 pub(crate) use layers::Shown;
@@ -45,6 +46,7 @@ pub(crate) struct Settings {
     pub(crate) group: Option<String>,
     pub(crate) tdengine: Dsn,
     pub(crate) stable: Option<String>,
+    pub(crate) schema: SchemaPolicy,
     pub(crate) write: WriteMode,
     pub(crate) answer_timeout: Duration,
     pub(crate) workers: usize,
@@ -144,7 +146,7 @@ impl Settings {
         let FileConfig {
             kafka,
             format,
-            tdengine,
+            tdengine: in_tdengine,
             queue,
             dead_letter,
             policy,
@@ -164,8 +166,10 @@ impl Settings {
             }
         };
         let (kafka, topics, group) = layers.kafka(kafka)?;
-        let answer_in_file = layers.parsed_by("tdengine.answer_timeout", tdengine.answer_timeout.clone(), duration)?;
-        let (tdengine, write, stable) = layers.tdengine(tdengine)?;
+        let answer_in_file =
+            layers.parsed_by("tdengine.answer_timeout", in_tdengine.answer_timeout.clone(), duration)?;
+        let (tdengine, write, stable) = layers.tdengine(in_tdengine.clone())?;
+        let schema = layers.schema(in_tdengine)?;
         let answer_default = ConnectOptions::default().read_timeout;
         let answer_timeout =
             layers.pick_shown("answer-timeout", "answer_timeout", answer_in_file, answer_default, human);
@@ -185,6 +189,7 @@ impl Settings {
             group,
             tdengine,
             stable,
+            schema,
             write,
             answer_timeout,
             workers,
