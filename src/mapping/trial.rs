@@ -256,7 +256,7 @@ columns = { f = "float", i = "int", big = "bigint unsigned", b = "bool", dec = "
              ts = 2025-12-01T00:00:00Z, f = 10.3, i = 7, b = true, dec = 1.5, bin = '6162', \
              at = '2025-12-01T00:00:00.5Z', big = {{ unset = true }} }} }}]\n\
              [[test]]\ninput = '{{\"ts\":1}}'\ndropped = true\n\
-             [[test]]\ninput_hex = '7b'\nfaults = ['json']\n[[test]]\nfaults = ['tombstone']"
+             [[test]]\ninput_hex = '7b'\nfaults = ['JSON']\n[[test]]\nfaults = ['tombstone']"
         );
         for result in run(&test) {
             assert_eq!(result.failures, Vec::<String>::new(), "{}", result.name);

@@ -14,6 +14,7 @@ mod failures;
 mod faulty_messages;
 mod kill;
 mod mapping;
+mod mappings;
 mod settings;
 mod stop;
 mod topics;
