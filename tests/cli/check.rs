@@ -100,7 +100,7 @@ fn what_does_not_fit_is_told_before_it_is_tried() {
     let empty = checked(&file);
     assert_eq!((severity(&empty, "stable-missing"), severity(&empty, "sample-empty")), ("error".into(), "info".into()));
 
-    pair.run(&["sql", "create stable test.meters (ts timestamp, current int, note nchar(4)) tags (site int)"])
+    pair.run(&["sql", "create stable test.meters (ts timestamp, current float, note nchar(4)) tags (site int)"])
         .expect(0);
     let old = now_ms() - 20 * 86_400_000;
     publish(&pair, "t", vec![reading("d1", old), reading("d1", now_ms())]);
