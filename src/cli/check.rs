@@ -4,22 +4,23 @@ use std::path::Path;
 
 use clap::Args;
 use kafka_taos::check::{
-    DatabaseFacts, Findings, GroupFacts, Plans, SampleFacts, Severity, TableFacts, TopicFacts, judge_database,
-    judge_group, judge_sample, judge_table, judge_topic,
+    DatabaseFacts, Findings, GroupFacts, SampleFacts, Severity, TopicFacts, judge_database, judge_group, judge_sample,
+    judge_table, judge_topic,
 };
-use kafka_taos::config::file::FileConfig;
 use kafka_taos::dead_letter::DeadLetterSetting;
 use kafka_taos::message::{Message, TopicPartition};
 use kafka_taos::mq::MqError;
 use kafka_taos::mq::kafka::{Admin, Reader};
 use kafka_taos::preview::Preview;
 use kafka_taos::row::{Precision, Timestamp, Value};
-use kafka_taos::tdengine::schema::{Database, SuperTable};
+use kafka_taos::tdengine::schema::{Create, Database, SuperTable};
 use kafka_taos::tdengine::{Class, Sql as _, TdengineError, WriteMode};
 
 use super::produce::Server;
 use super::sample::{Which, of_topics};
-use super::settings::{CommonArgs, DeadLetterArgs, KafkaArgs, PolicyArgs, QueueArgs, Settings, TdengineArgs};
+use super::settings::{
+    CommonArgs, DeadLetterArgs, KafkaArgs, PolicyArgs, QueueArgs, SchemaArgs, Settings, TdengineArgs,
+};
 use super::{Context, Ended, Failure};
 
 /// Look for what will go wrong: settings, servers, schema, time, durability, dead letters; each with its fix
@@ -37,6 +38,8 @@ pub(super) struct Check {
     #[command(flatten)]
     tdengine: TdengineArgs,
     #[command(flatten)]
+    schema: SchemaArgs,
+    #[command(flatten)]
     queue: QueueArgs,
     #[command(flatten)]
     dead_letter: DeadLetterArgs,
@@ -50,7 +53,7 @@ impl Check {
     pub(super) async fn run(self, context: &Context<'_>) -> Result<Ended, Failure> {
         let mut findings = Findings::default();
         match context.settings() {
-            Ok(settings) => self.look(&settings, plans(context.config.as_deref()), &mut findings).await,
+            Ok(settings) => self.look(&settings, &mut findings).await,
             Err(failure) => {
                 findings.error("settings", failure.message, "correct the configuration; see docs/mapping.md")
             }
@@ -73,13 +76,13 @@ impl Check {
         }
     }
 
-    async fn look(&self, settings: &Settings, plans: Plans, findings: &mut Findings) {
+    async fn look(&self, settings: &Settings, findings: &mut Findings) {
         if settings.mapping.is_none() {
             findings.info("mapping-none", "there is no [[table]]: messages are read as demo records");
         }
         let (mut of_kafka, mut of_tdengine) = (Findings::default(), Findings::default());
         let (messages, database) =
-            tokio::join!(self.kafka(settings, &mut of_kafka), tdengine(settings, plans, &mut of_tdengine));
+            tokio::join!(self.kafka(settings, &mut of_kafka), tdengine(settings, &mut of_tdengine));
         findings.0.append(&mut of_kafka.0);
         findings.0.append(&mut of_tdengine.0);
         if let Some(messages) = messages {
@@ -161,20 +164,6 @@ impl Check {
     }
 }
 
-/// What a consumer may make and change.
-fn plans(config: Option<&Path>) -> Plans {
-    let path = config.unwrap_or(Path::new("kafka-taos.toml"));
-    let Ok(file) = FileConfig::read(path) else { return Plans::default() };
-    let has =
-        |text: &Option<String>, word: &str| text.iter().flat_map(|text| text.split(',')).any(|one| one.trim() == word);
-    Plans {
-        creates_database: has(&file.tdengine.create, "database"),
-        creates_stable: has(&file.tdengine.create, "stable"),
-        adds_columns: has(&file.tdengine.evolve, "add-column"),
-        widens: has(&file.tdengine.evolve, "widen"),
-    }
-}
-
 fn kafka_error(error: &MqError, findings: &mut Findings) {
     let text = error.to_string();
     match error {
@@ -238,7 +227,7 @@ struct Known {
     schemas: Option<Vec<SuperTable>>,
 }
 
-async fn tdengine(settings: &Settings, plans: Plans, findings: &mut Findings) -> Known {
+async fn tdengine(settings: &Settings, findings: &mut Findings) -> Known {
     let mut known = Known::default();
     if let Err(contradiction) = settings.write.check(&settings.tdengine) {
         findings.error("write-mode", contradiction, "write ws:// in the URL, or --write rest");
@@ -270,7 +259,7 @@ async fn tdengine(settings: &Settings, plans: Plans, findings: &mut Findings) ->
             known.found = Some(found);
             judge_database(&database_facts(&server, database, found).await, findings);
         }
-        Err(TdengineError::NoDatabase { .. }) if plans.creates_database => {
+        Err(TdengineError::NoDatabase { .. }) if settings.schema.create == Create::Database => {
             findings.info("database-will-be-made", format!("database {database} is made at start"));
         }
         Err(error @ TdengineError::NoDatabase { .. }) => {
@@ -282,13 +271,12 @@ async fn tdengine(settings: &Settings, plans: Plans, findings: &mut Findings) ->
             return known;
         }
     }
-    known.schemas = tables(settings, plans, &server, database, known.found, findings).await;
+    known.schemas = tables(settings, &server, database, known.found, findings).await;
     known
 }
 
 async fn tables(
     settings: &Settings,
-    plans: Plans,
     server: &Server,
     database: &str,
     found: Option<Database>,
@@ -310,7 +298,7 @@ async fn tables(
             }
         };
     };
-    let precision = found.map_or(Precision::default(), |found| found.precision);
+    let precision = found.map_or(settings.schema.precision, |found| found.precision);
     let mut schemas = Vec::new();
     for wanted in mapping.super_tables(database, precision) {
         let there = match found {
@@ -328,7 +316,7 @@ async fn tables(
                 }
             },
         };
-        judge_table(TableFacts { wanted: &wanted, there: there.as_ref() }, plans, findings);
+        judge_table(&wanted, there.as_ref(), &settings.schema, findings);
         schemas.push(there.unwrap_or(wanted));
     }
     Some(schemas)
@@ -367,7 +355,7 @@ async fn database_facts(server: &Server, name: &str, found: Database) -> Databas
 /// The super tables as the mapping would make them.
 fn as_made(settings: &Settings) -> Option<Vec<SuperTable>> {
     let database = settings.tdengine.database.as_deref().unwrap_or("database");
-    settings.mapping.as_ref().map(|mapping| mapping.super_tables(database, Precision::default()))
+    settings.mapping.as_ref().map(|mapping| mapping.super_tables(database, settings.schema.precision))
 }
 
 fn sample(settings: &Settings, messages: &[Message], schemas: Vec<SuperTable>) -> SampleFacts {
