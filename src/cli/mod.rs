@@ -1,5 +1,6 @@
 //! What a user types: one file a command.
 
+mod check;
 mod config;
 mod console;
 mod consume;
@@ -83,6 +84,7 @@ enum Command {
     Sql(sql::Sql),
     DeadLetter(dead_letter::DeadLetter),
     Config(config::Config),
+    Check(check::Check),
     Preview(preview::Preview),
     Test(test::Test),
     Verify(verify::Verify),
@@ -179,6 +181,7 @@ pub(crate) fn main() -> ExitCode {
             Command::Sql(command) => command.run(&context).await,
             Command::DeadLetter(command) => command.run(&context).await,
             Command::Config(command) => command.run(&context),
+            Command::Check(command) => command.run(&context).await,
             Command::Preview(command) => command.run(&context).await,
             Command::Test(command) => command.run(&context),
             Command::Verify(command) => command.run(&context).await,

@@ -145,7 +145,9 @@ impl Reader {
             for (source, range) in &ranges {
                 list.add_partition_offset(&source.topic, source.partition, Position::Offset(range.start))?;
             }
-            self.consumer.assign(&list)
+            self.consumer.assign(&list)?;
+            // A partition that was paused stays so when it is assigned again.
+            self.consumer.resume(&list)
         };
         assigned().map_err(|error| translate("assigning partitions to read", &error))?;
         self.open = ranges.into_iter().map(|(source, range)| (source.partition, (source, range.end))).collect();
