@@ -13,6 +13,7 @@
 
 #[cfg(test)]
 mod collect;
+mod avro;
 mod compression;
 mod configured;
 mod csv;
@@ -28,6 +29,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value as Tree;
 
+pub use avro::{AvroDecoder, AvroSchema};
 pub use compression::{Compression, MAX_UNPACKED_BYTES, Unpacking};
 pub use configured::{DecoderFactory, decoder};
 pub use csv::CsvDecoder;
