@@ -22,6 +22,7 @@ mod json;
 mod line;
 mod msgpack;
 mod plan;
+mod registry;
 
 use std::fmt;
 
@@ -37,6 +38,7 @@ pub use json::JsonDecoder;
 pub use line::LineDecoder;
 pub use msgpack::MsgPackDecoder;
 pub use plan::{Child, NodeId, Path, PathError, Places, Plan};
+pub use registry::RegistrySettings;
 
 use crate::codec::timestamp::rfc3339;
 use crate::row::Value;
@@ -111,7 +113,7 @@ pub trait Decoder: Send {
 
 /// Why a payload, or one of its records, cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not {format}{}: {reason}", position.map_or(String::new(), |at| format!(" at byte {at}")))]
+#[error("{} {format}{}: {reason}", if *is_transient { "not yet known as" } else { "not" }, position.map_or(String::new(), |at| format!(" at byte {at}")))]
 pub struct FormatError {
     /// The format that was tried.
     pub format: &'static str,
@@ -119,12 +121,19 @@ pub struct FormatError {
     pub position: Option<usize>,
     /// What is wrong there; short, and nothing of the payload in it but a few characters.
     pub reason: String,
+    /// It is not the payload's fault: what is needed to read it cannot be had now, and the payload is to be read again
+    /// in a while. It belongs to no dead letters.
+    pub is_transient: bool,
 }
 
 impl FormatError {
     /// Cuts what a format's reader tells: no payload gets into a log by way of its error.
     pub(crate) fn new(format: &'static str, position: Option<usize>, reason: impl fmt::Display) -> Self {
-        Self { format, position, reason: crate::codec::brief(&reason) }
+        Self { format, position, reason: crate::codec::brief(&reason), is_transient: false }
+    }
+
+    pub(crate) fn transient(format: &'static str, reason: impl fmt::Display) -> Self {
+        Self { is_transient: true, ..Self::new(format, None, reason) }
     }
 }
 

@@ -13,24 +13,28 @@ use std::sync::Arc;
 
 use super::finds::{Before, NOWHERE, Shelf};
 use super::plan::Places;
+use super::registry::{Fetched, Source};
 use super::{Decoder, FormatError, Plan, Visitor};
 
 pub use schema::AvroSchema;
 use walk::Walker;
 
-const FORMAT: &str = "Avro";
+pub(super) const FORMAT: &str = "Avro";
 
 /// Reads Avro, one record a payload.
-#[derive(Debug)]
 pub struct AvroDecoder {
-    schema: Arc<AvroSchema>,
+    source: Source<AvroSchema>,
     shelf: Shelf,
 }
 
 impl AvroDecoder {
     /// Of payloads that are a record of this schema.
     pub fn new(schema: Arc<AvroSchema>) -> Self {
-        Self { schema, shelf: Shelf::default() }
+        Self::of(Source::One(schema))
+    }
+
+    pub(super) fn of(source: Source<AvroSchema>) -> Self {
+        Self { source, shelf: Shelf::default() }
     }
 }
 
@@ -41,8 +45,18 @@ impl Decoder for AvroDecoder {
         plan: &Plan,
         visitor: &mut dyn Visitor<'p>,
     ) -> Result<(), FormatError> {
-        walk(&self.schema, payload, 0, plan, visitor, &mut self.shelf)
+        let (schema, begin) = self.source.of(payload, FORMAT)?;
+        walk(schema, payload, begin, plan, visitor, &mut self.shelf)
     }
+}
+
+/// Of what a registry has.
+pub(super) fn compile(fetched: &Fetched) -> Result<AvroSchema, String> {
+    if fetched.kind != "AVRO" {
+        return Err(format!("is of the type {}, and the format is avro", fetched.kind));
+    }
+    let references: Vec<String> = fetched.references.iter().map(|(_, schema)| schema.clone()).collect();
+    AvroSchema::parse(&fetched.schema, &references)
 }
 
 fn walk<'p>(
