@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::registry::{Compile, Registry, RegistrySettings, Source};
 use super::{
-    AvroDecoder, AvroSchema, Compression, CsvDecoder, Decoder, JsonDecoder, LineDecoder, MsgPackDecoder, Unpacking,
+    AvroDecoder, AvroSchema, Compression, CsvDecoder, Decoder, JsonDecoder, LineDecoder, MsgPackDecoder,
+    ProtobufDecoder, ProtobufSchema, Unpacking,
 };
 use crate::config::Secret;
 use crate::mapping::config::FormatConfig;
@@ -28,6 +29,7 @@ pub fn decoder(config: &FormatConfig, folder: &Path) -> Result<DecoderFactory, S
         "csv" => csv(config)?,
         "line" => line(config)?,
         "avro" => avro(config, folder)?,
+        "protobuf" => protobuf(config, folder)?,
         other => return Err(format!("type {other:?} is none of {KINDS}")),
     };
     let compression = match config.compression.as_deref() {
@@ -112,6 +114,22 @@ fn avro(config: &FormatConfig, folder: &Path) -> Result<DecoderFactory, String> 
             let schema = AvroSchema::parse(&schema, &[]).map_err(|reason| format!("{} {reason}", path.display()))?;
             let schema = Arc::new(schema);
             Ok(factory(move || AvroDecoder::new(Arc::clone(&schema))))
+        }
+    }
+}
+
+fn protobuf(config: &FormatConfig, folder: &Path) -> Result<DecoderFactory, String> {
+    let (format, compile) = (super::protobuf::FORMAT, super::protobuf::compile);
+    let message = config.message.clone();
+    match schemas(config, folder, format, compile)? {
+        Schemas::Registry(registry) => {
+            Ok(factory(move || ProtobufDecoder::of(Source::registry(Arc::clone(&registry)), message.clone())))
+        }
+        Schemas::File(path) => {
+            let message =
+                message.ok_or("message is missing: write the full name of the type, as in \"package.Reading\"")?;
+            let schema = ProtobufSchema::read(&path, &message)?;
+            Ok(factory(move || ProtobufDecoder::new(schema.clone())))
         }
     }
 }
@@ -210,6 +228,9 @@ mod tests {
             ("type = 'avro'\nregistry = 'http://h'\nregistry_user = 'u'", "belong together"),
             ("type = 'avro'\nregistry = 'h:8081'", "write it as http://HOST:8081"),
             ("type = 'avro'\nregistry = 'http://u:p@h'", "write registry_user"),
+            ("type = 'protobuf'\nschema = 'Cargo.toml'", "message is missing"),
+            ("type = 'protobuf'\nschema = 'Cargo.toml'\nmessage = 'a.B'", "Cargo.toml is no descriptor set"),
+            ("type = 'protobuf'\nschema = 'x.proto'\nmessage = 'a.B'", "x.proto cannot be compiled"),
         ] {
             let error = made(config).err().unwrap_or_default();
             assert!(error.contains(told), "{config}: {error}");

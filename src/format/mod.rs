@@ -22,6 +22,7 @@ mod json;
 mod line;
 mod msgpack;
 mod plan;
+mod protobuf;
 mod registry;
 
 use std::fmt;
@@ -38,6 +39,7 @@ pub use json::JsonDecoder;
 pub use line::LineDecoder;
 pub use msgpack::MsgPackDecoder;
 pub use plan::{Child, NodeId, Path, PathError, Places, Plan};
+pub use protobuf::{ProtobufDecoder, ProtobufSchema};
 pub use registry::RegistrySettings;
 
 use crate::codec::timestamp::rfc3339;

@@ -9,7 +9,7 @@ use serde_json::{Value as Tree, json};
 use super::*;
 use crate::config::Secret;
 use crate::format::collect::{collect, plan_of, records, value};
-use crate::format::{AvroDecoder, Decoder, Found, avro};
+use crate::format::{AvroDecoder, Decoder, Found, ProtobufDecoder, avro, protobuf};
 
 const SCHEMA: &str = include_str!("../../../tests/fixtures/formats/reading.avsc");
 /// Of schema 1042.
@@ -100,6 +100,44 @@ fn a_schema_comes_with_what_it_refers_to() {
     serve(listener, answers.into_iter().map(|(path, body)| (path.to_owned(), (200, body))).collect());
     let mut decoder = decoder(&registry(address, None));
     assert_eq!(read(&mut decoder, &framed(7, &[2]), "/a/state"), Ok(value("ON")));
+}
+
+/// The registry has text, or what confluent-kafka for Python posts: descriptors in base64.
+#[test]
+fn a_protobuf_schema_comes_with_its_imports_in_either_form() {
+    use base64::Engine as _;
+    let pool: &[u8] = include_bytes!("../../../tests/fixtures/formats/reading.desc");
+    let pool = prost_reflect::DescriptorPool::decode(pool).unwrap();
+    let in_base64 = |name: &str| {
+        let file = pool.get_file_by_name(name).unwrap();
+        base64::engine::general_purpose::STANDARD.encode(file.encode_to_vec())
+    };
+    let reading = include_str!("../../../tests/fixtures/formats/reading.proto").to_owned();
+    let site = include_str!("../../../tests/fixtures/formats/site.proto").to_owned();
+    let whole = include_bytes!("../../../tests/fixtures/formats/reading-confluent-protobuf.bin");
+    let within = include_bytes!("../../../tests/fixtures/formats/sample-confluent-protobuf.bin");
+    for (reading, site) in [(reading, site), (in_base64("reading.proto"), in_base64("site.proto"))] {
+        let (listener, address) = here();
+        let references = json!([{"name": "site.proto", "subject": "site.proto", "version": 1}]);
+        let reading = json!({"schema": reading, "schemaType": "PROTOBUF", "references": references});
+        let answers = [
+            ("/schemas/ids/1043", reading),
+            ("/subjects/site%2Eproto/versions/1", json!({"schema": site, "schemaType": "PROTOBUF"})),
+        ];
+        serve(listener, answers.into_iter().map(|(path, body)| (path.to_owned(), (200, body))).collect());
+        let settings = RegistrySettings::new(&format!("http://{address}/"), None).unwrap();
+        let registry = Arc::new(Registry::new(settings, protobuf::FORMAT, protobuf::compile).unwrap());
+        let mut any = ProtobufDecoder::of(Source::registry(Arc::clone(&registry)), None);
+        assert_eq!(read(&mut any, whole, "/site/name"), Ok(value("Zürich")));
+        assert_eq!(read(&mut any, within, "q"), Ok(value(7_i64)));
+        let mut one = ProtobufDecoder::of(Source::registry(registry), Some("plant.Reading".to_owned()));
+        assert_eq!(read(&mut one, whole, "device"), Ok(value("d1001")));
+        let error = read(&mut one, within, "q").unwrap_err().to_string();
+        assert_eq!(error, "not Protobuf: it is a plant.Reading.Sample, and the configuration says plant.Reading");
+        let strange = [&whole[..5], &[2, 40]].concat();
+        let error = read(&mut any, &strange, "q").unwrap_err().to_string();
+        assert_eq!(error, "not Protobuf at byte 5: it names a message that its schema does not have");
+    }
 }
 
 #[test]
