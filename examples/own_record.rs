@@ -8,13 +8,11 @@ use std::error::Error;
 use std::time::Duration;
 
 use kafka_taos::codec::{Codec, Format};
-use kafka_taos::dead_letter::DeadLetterTo;
 use kafka_taos::mapping::RecordRows;
 use kafka_taos::message::{Outgoing, TopicPartition};
 use kafka_taos::mq::MessageQueue as _;
 use kafka_taos::mq::kafka::{Admin, KafkaQueue, KafkaSettings};
 use kafka_taos::pipeline::{Pipeline, PipelineSettings, Stop};
-use kafka_taos::queue::QueueSettings;
 use kafka_taos::row::{TaosEncoder, Timestamp};
 use kafka_taos::tdengine::{ConnectOptions, Connection, Dsn, Sql as _, TaosStore, WriteMode};
 use kafka_taos_embedded::{kafka::Broker, tdengine::Endpoint};
@@ -72,18 +70,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let store = TaosStore::new(dsn, WriteMode::Stmt2, ConnectOptions::default());
     let schema = store.read_schema("home", "readings").await?;
-    let pipeline = PipelineSettings {
-        workers: 2,
-        queue: QueueSettings::default(),
-        dead_letter: DeadLetterTo::None,
-        dead_letter_limit: None,
-        replayed: Arc::default(),
-        instance: "own-record".into(),
-        commit_interval: Duration::from_millis(500),
-        drain_timeout: timeout,
-        until_end: Some(ends), // None: until `graceful` below is ready
-        now_ms: || 0,
-    };
+    // Without an end it runs until `graceful` below is ready.
+    let pipeline = PipelineSettings { workers: 2, until_end: Some(ends), ..PipelineSettings::default() };
     let pipeline = Pipeline::new(pipeline, queue.queue_subscribe(&[topic], "example")?, store, vec![schema]);
     let stop = Stop { graceful: std::future::pending(), abort: std::future::pending() };
     let counted = pipeline.run(RecordRows::<Reading>::default, stop).await?;

@@ -149,6 +149,38 @@ impl Column {
         }
     }
 
+    /// The cell of `row` as a value; text and bytes are borrowed. `precision` is that of the super table.
+    pub fn value(&self, row: usize, precision: Precision) -> Value<'_> {
+        let bytes = match self.flags[row] {
+            VALUE => self.bytes(row),
+            NULL => return Value::Null,
+            _ => return Value::Unset,
+        };
+        // Fixed cells are as wide as their type.
+        let mut wide = [0; 8];
+        let signed = |unsigned: u64, bits: u32| (unsigned << (64 - bits)) as i64 >> (64 - bits);
+        if let Some(width) = self.data_type.fixed_width() {
+            wide[..width].copy_from_slice(bytes);
+        }
+        let number = u64::from_le_bytes(wide);
+        match self.data_type {
+            DataType::Bool => Value::Bool(number != 0),
+            DataType::TinyInt => Value::Int(signed(number, 8)),
+            DataType::SmallInt => Value::Int(signed(number, 16)),
+            DataType::Int => Value::Int(signed(number, 32)),
+            DataType::BigInt => Value::Int(number as i64),
+            DataType::TinyIntUnsigned | DataType::SmallIntUnsigned | DataType::IntUnsigned => Value::Int(number as i64),
+            DataType::BigIntUnsigned => Value::UInt(number),
+            DataType::Float => Value::Float(f32::from_bits(number as u32).into()),
+            DataType::Double => Value::Float(f64::from_bits(number)),
+            DataType::Timestamp => Value::Timestamp(crate::row::Timestamp::from_units(number as i64, precision)),
+            DataType::VarBinary(_) | DataType::Geometry(_) | DataType::Blob => Value::Bytes(bytes.into()),
+            DataType::Varchar(_) | DataType::NChar(_) | DataType::Json | DataType::Decimal { .. } => {
+                std::str::from_utf8(bytes).map_or(Value::Bytes(bytes.into()), Value::from)
+            }
+        }
+    }
+
     fn len(&self) -> usize {
         self.flags.len()
     }

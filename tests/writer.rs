@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use kafka_taos::block::Block;
+use kafka_taos::convert;
 use kafka_taos::row::{Precision, Timestamp, Value};
 use kafka_taos::tdengine::schema::{DataType, Field, SuperTable};
 use kafka_taos::tdengine::{Class, ConnectOptions, Connection, Dsn, Sql as _, TaosStore, WriteMode};
@@ -151,6 +152,82 @@ async fn every_type_arrives_in_every_mode_and_precision() {
                     };
                     assert!(same, "{database} row {row} column {column}: {stored:?} is not {wanted:?}");
                 }
+            }
+            connection.sql(&format!("drop database {database}")).await.unwrap();
+        }
+    }
+}
+
+/// What messages have as text, into the types that no number or text stands for.
+#[tokio::test]
+async fn shapes_decimals_blobs_and_json_tags_arrive_in_every_mode() {
+    const COLUMNS: [(&str, DataType); 4] = [
+        ("shape", DataType::Geometry(200)),
+        ("price", DataType::Decimal { precision: 10, scale: 2 }),
+        ("exact", DataType::Decimal { precision: 38, scale: 10 }),
+        ("blob", DataType::Blob),
+    ];
+    const ROWS: [[&str; 4]; 3] = [
+        ["POINT(1 2)", "12345678.905", "1234567890123456789012345678.0123456789", r"\x00ff"],
+        ["POLYGON((0 0,1 0,1 1,0 0))", "1.25e3", "-0.00000000005", "text"],
+        ["LINESTRING(0.1 -7.25, 1e10 3)", "-0.5", "1e-30", ""],
+    ];
+    const STORED: [[&str; 4]; 3] = [
+        [
+            "0101000000000000000000f03f0000000000000040",
+            "12345678.91",
+            "1234567890123456789012345678.0123456789",
+            "00ff",
+        ],
+        [
+            "0103000000010000000400000000000000000000000000000000000000000000000000f03f0000000000000000000000000000f03f\
+             000000000000f03f00000000000000000000000000000000",
+            "1250.00",
+            "-0.0000000001",
+            "74657874",
+        ],
+        [
+            "0102000000020000009a9999999999b93f0000000000001dc0000000205fa002420000000000000840",
+            "-0.50",
+            "0.0000000000",
+            "",
+        ],
+    ];
+    for server in servers().await {
+        let connection = connection(&server).await;
+        for mode in [WriteMode::Stmt2, WriteMode::Sql, WriteMode::Rest] {
+            let database = format!("writer_shapes_{mode}");
+            connection.sql(&format!("drop database if exists {database}")).await.unwrap();
+            connection.sql(&format!("create database {database}")).await.unwrap();
+            let mut columns = vec![Field::new("ts", DataType::Timestamp)];
+            columns.extend(COLUMNS.map(|(name, data_type)| Field::new(name, data_type)));
+            let stable = SuperTable {
+                columns,
+                tags: vec![Field::new("about", DataType::Json)],
+                ..stable(&database, Precision::Milli)
+            };
+            connection.sql(&stable.create_statement()).await.unwrap();
+            let store = TaosStore::new(server.dsn.clone(), mode, ConnectOptions::default());
+            let schema = store.read_schema(&database, &stable.name).await.unwrap();
+            assert_eq!(schema, stable);
+            let mut block = Block::new(Arc::new(schema));
+            for (at, texts) in ROWS.iter().enumerate() {
+                let mut row = block.row("t", at as u32).unwrap();
+                row.set(0, &Value::Int(BASE_MS + at as i64)).unwrap();
+                row.set_tag(0, &convert::to(&r#"{"site":"温室","n":1.5}"#.into(), DataType::Json).unwrap()).unwrap();
+                for (column, (text, (_, data_type))) in texts.iter().zip(COLUMNS).enumerate() {
+                    row.set(column + 1, &convert::to(&(*text).into(), data_type).unwrap()).unwrap();
+                }
+                row.finish().unwrap();
+            }
+            write(&store, &mut block).await.unwrap();
+            let sql = format!("select shape, price, exact, `blob`, about from {database}.`All Types` order by ts");
+            let stored = connection.sql(&sql).await.unwrap();
+            for (row, wanted) in STORED.iter().enumerate() {
+                let texts: Vec<_> = (0..4).map(|column| stored.text(row, column)).collect();
+                assert_eq!(texts, wanted, "{database}");
+                let tag: serde_json::Value = serde_json::from_str(&stored.text(row, 4)).unwrap();
+                assert_eq!(tag, serde_json::json!({"site": "温室", "n": 1.5}), "{database}");
             }
             connection.sql(&format!("drop database {database}")).await.unwrap();
         }

@@ -6,12 +6,16 @@ mod consume;
 mod dead_letter;
 mod demo;
 mod embedded;
+mod preview;
 mod produce;
+mod sample;
 mod settings;
 mod signals;
 mod simulator;
 mod sql;
+mod test;
 mod topic;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -77,7 +81,11 @@ enum Command {
     Topic(topic::Topic),
     Console(console::Console),
     Sql(sql::Sql),
+    DeadLetter(dead_letter::DeadLetter),
     Config(config::Config),
+    Preview(preview::Preview),
+    Test(test::Test),
+    Verify(verify::Verify),
     /// Print completions for a shell, to be sourced by it
     Completions {
         /// bash, elvish, fish, powershell or zsh
@@ -169,7 +177,11 @@ pub(crate) fn main() -> ExitCode {
             Command::Topic(command) => command.run(&context).await,
             Command::Console(command) => command.run(&context).await,
             Command::Sql(command) => command.run(&context).await,
+            Command::DeadLetter(command) => command.run(&context).await,
             Command::Config(command) => command.run(&context),
+            Command::Preview(command) => command.run(&context).await,
+            Command::Test(command) => command.run(&context),
+            Command::Verify(command) => command.run(&context).await,
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Cli::command(), "kafka-taos", &mut std::io::stdout());
                 Ok(Ended::Done)

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use super::compile::{Cell, Compiled, Misfit, Missing, Table};
 use super::source::{Seen, Source};
-use super::{FaultyRow, FieldFault, FieldReason, MessageFault, Outcome, RowSource, convert};
+use super::{FaultyRow, FieldFault, FieldReason, MessageFault, Outcome, RowSource};
 use crate::block::{Block, CellError, Origin, RowBuilder, RowFault};
+use crate::convert;
 use crate::format::{self, Decoder, FormatError, Found, Visitor};
 use crate::message::Message;
 use crate::row::{Precision, Timestamp, Value};
@@ -243,7 +244,7 @@ fn fill<'b>(
     {
         let is_plain = match (&cell.time, value) {
             (_, Value::Unset | Value::Null) => false,
-            (None, _) => true,
+            (None, value) => convert::is_plain(value, data_type),
             (Some(time), Value::Int(_)) => time.counts(precision),
             (Some(_), _) => false,
         };

@@ -43,6 +43,8 @@ pub(super) struct Intake<S: Store, C> {
     owned: HashMap<TopicPartition, Owned>,
     /// When partitions were last given to us or taken away; `None`: the group has not answered yet.
     settled_since: Option<Instant>,
+    /// When to say that the group has not answered yet.
+    remind_at: Option<Instant>,
     /// Held while offsets are committed, so that no older ones arrive after those of a release.
     committing: Arc<Mutex<()>>,
     ends: HashMap<TopicPartition, Offset>,
@@ -53,6 +55,9 @@ pub(super) struct Intake<S: Store, C> {
 /// A member that owns nothing for so long will get nothing.
 const NOTHING_FOR_US: Duration = Duration::from_secs(5);
 
+/// A group that is silent for so long may not know this member's language: librdkafka does not tell.
+const NO_ANSWER: Duration = Duration::from_secs(15);
+
 impl<S: Store, C: Control> Intake<S, C> {
     pub(super) fn new(settings: &PipelineSettings, shared: Arc<Shared<S>>, control: C, workers: Vec<Worker>) -> Self {
         let lane = |worker| Lane { worker, waiting: VecDeque::new(), held: false };
@@ -62,6 +67,7 @@ impl<S: Store, C: Control> Intake<S, C> {
             lanes: workers.into_iter().map(lane).collect(),
             owned: HashMap::new(),
             settled_since: None,
+            remind_at: Some(Instant::now() + NO_ANSWER),
             committing: Arc::default(),
             ends: settings.until_end.clone().unwrap_or_default(),
             drain_timeout: settings.drain_timeout,
@@ -105,13 +111,31 @@ impl<S: Store, C: Control> Intake<S, C> {
         }
     }
 
+    /// Says once that the group has not answered.
+    pub(super) fn remind(&mut self) {
+        if self.settled_since.is_none() && self.remind_at.take_if(|at| *at <= Instant::now()).is_some() {
+            tracing::warn!(
+                "no partitions for {NO_ANSWER:?}: the group has not answered yet; \
+                 with group.protocol=consumer the broker must have KIP-848 (Apache Kafka 4.0)"
+            );
+        }
+    }
+
     /// Nothing new of the partitions is begun; when what is in flight is answered, they are let go.
     fn revoked(&mut self, revocation: Revocation) {
         tracing::info!(partitions = %names(&revocation.partitions), lost = revocation.lost, "partitions revoked");
         self.settled_since = Some(Instant::now());
         let epoch = |source: &TopicPartition| Some((source.clone(), self.owned.remove(source)?.epoch));
         let leaving: Vec<(TopicPartition, Epoch)> = revocation.partitions.iter().filter_map(epoch).collect();
-        self.shared.progress().leaving.extend(leaving.iter().map(|(_, epoch)| *epoch));
+        {
+            let mut progress = self.shared.progress();
+            if revocation.lost {
+                // They are another's already, who may have written later values: not even what is begun is tried again.
+                leaving.iter().for_each(|(source, _)| _ = progress.acks.revoke(source));
+            } else {
+                progress.leaving.extend(leaving.iter().map(|(_, epoch)| *epoch));
+            }
+        }
         for lane in &mut self.lanes {
             lane.waiting.retain(|delivery| leaving.iter().all(|(_, epoch)| *epoch != delivery.epoch));
         }

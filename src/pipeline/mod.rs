@@ -58,6 +58,24 @@ pub struct PipelineSettings {
     pub now_ms: fn() -> i64,
 }
 
+/// Four workers, no place for dead letters, commits twice a second, no end.
+impl Default for PipelineSettings {
+    fn default() -> Self {
+        Self {
+            workers: 4,
+            queue: QueueSettings::default(),
+            dead_letter: DeadLetterTo::None,
+            dead_letter_limit: None,
+            replayed: Arc::default(),
+            instance: std::process::id().to_string(),
+            commit_interval: Duration::from_millis(500),
+            drain_timeout: Duration::from_secs(10),
+            until_end: None,
+            now_ms: || jiff::Timestamp::now().as_millisecond(),
+        }
+    }
+}
+
 /// Why a pipeline failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -215,13 +233,16 @@ impl<S: Store, Q: Subscription> Pipeline<S, Q> {
                 () = intake.refill(), if !ending && intake.is_waiting() => intake.unhold(),
                 event = subscription.next() => match event {
                     Some(Event::Error(error)) => match error {
-                        MqError::Denied { .. } | MqError::NoSuchOffset { .. } | MqError::Settings(_) => cause = Some(Err(error.into())),
+                        MqError::Denied { .. } | MqError::Fatal { .. } | MqError::NoSuchOffset { .. } | MqError::Settings(_) => cause = Some(Err(error.into())),
                         other => tracing::warn!(error = %other, "the message queue has trouble; it is being retried"),
                     },
                     Some(event) => intake.take(event, ending),
                     None => break,
                 },
-                _ = ticks.tick() => (commit_due, commit_failed) = (true, false),
+                _ = ticks.tick() => {
+                    (commit_due, commit_failed) = (true, false);
+                    intake.remind();
+                }
             }
             if settings.until_end.is_some() && !ending && intake.is_at_end() {
                 cause.get_or_insert(Ok(()));

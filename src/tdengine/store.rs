@@ -2,17 +2,18 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
 use super::dsn::{Dsn, Transport};
 use super::error::{Code, TdengineError};
 use super::rest::RestClient;
-use super::schema::SuperTable;
+use super::rows::Rows;
+use super::schema::{Database, SchemaPolicy, SuperTable};
 use super::ws::{BindMode, Connection, Statement};
-use super::{ConnectOptions, Sql as _};
+use super::{ConnectOptions, Sql};
 use crate::block::Block;
 use crate::encode::{sql, stmt2};
 use crate::worker::{Part, Store, Writer};
@@ -78,18 +79,40 @@ pub struct TaosStore {
     options: ConnectOptions,
     /// The host that the next connection tries first, so that several share them.
     next_host: Arc<AtomicUsize>,
+    policy: Arc<SchemaPolicy>,
+    /// What super tables must be, once that is known.
+    wanted: Arc<OnceLock<Vec<SuperTable>>>,
 }
 
 impl TaosStore {
     /// The one at `dsn`. Nothing is connected yet.
     pub fn new(dsn: Dsn, mode: WriteMode, options: ConnectOptions) -> Self {
-        Self { dsn, mode, options, next_host: Arc::default() }
+        Self { dsn, mode, options, next_host: Arc::default(), policy: Arc::default(), wanted: Arc::default() }
     }
 
-    /// Reads the super table `stable` of `database`, over a connection of its own.
+    /// The same, with what may be made and changed there.
+    pub fn with_policy(self, policy: SchemaPolicy) -> Self {
+        Self { policy: Arc::new(policy), ..self }
+    }
+
+    /// Keeps super tables as `wanted` from now on: whenever one of them is read, at the start and after a change that a write
+    /// ran into, it is made or changed as far as the policy allows. Only the first call counts.
+    pub fn keep(&self, wanted: Vec<SuperTable>) {
+        let _ = self.wanted.set(wanted);
+    }
+
+    /// Reads the database `name`, made if it is missing and may be.
     ///
     /// # Errors
-    /// As [`SuperTable::read`] and [`Connection::connect`] have.
+    /// As [`SchemaPolicy::database`] and [`Connection::connect`] have.
+    pub async fn database(&self, name: &str) -> Result<Database, TdengineError> {
+        self.policy.database(self.writer().link().await?, name).await
+    }
+
+    /// Reads the super table `stable` of `database`, over a connection of its own; made or changed, if that is wanted.
+    ///
+    /// # Errors
+    /// As [`SuperTable::read`], [`SchemaPolicy::ensure`] and [`Connection::connect`] have.
     pub async fn read_schema(&self, database: &str, stable: &str) -> Result<SuperTable, TdengineError> {
         self.writer().read(database, stable).await
     }
@@ -136,6 +159,15 @@ enum Link {
     Rest(RestClient),
 }
 
+impl Sql for Link {
+    async fn sql(&self, sql: &str) -> Result<Rows, TdengineError> {
+        match self {
+            Self::WebSocket { connection, .. } => connection.sql(sql).await,
+            Self::Rest(client) => client.sql(sql).await,
+        }
+    }
+}
+
 /// Writes rows of any super table; connects when it first needs to, and after every [`Writer::reconnect`].
 #[derive(Debug)]
 pub struct TaosWriter {
@@ -167,13 +199,16 @@ impl TaosWriter {
     }
 
     async fn read(&mut self, database: &str, stable: &str) -> Result<SuperTable, TdengineError> {
-        match self.link().await? {
-            Link::WebSocket { connection, prepared } => {
-                // Prepared for the table as it was.
-                prepared.retain(|(known, _)| known.database != database || known.name != stable);
-                SuperTable::read(connection, database, stable).await
-            }
-            Link::Rest(client) => SuperTable::read(client, database, stable).await,
+        let (policy, wanted) = (self.store.policy.clone(), self.store.wanted.clone());
+        let link = self.link().await?;
+        if let Link::WebSocket { prepared, .. } = link {
+            // Prepared for the table as it was.
+            prepared.retain(|(known, _)| known.database != database || known.name != stable);
+        }
+        let is_it = |wanted: &&SuperTable| wanted.database == database && wanted.name == stable;
+        match wanted.get().and_then(|wanted| wanted.iter().find(is_it)) {
+            Some(wanted) => policy.ensure(link, wanted).await,
+            None => SuperTable::read(link, database, stable).await,
         }
     }
 }
@@ -214,8 +249,7 @@ impl Writer for TaosWriter {
                 *payload = frame.into();
                 written.map(drop)
             }
-            Link::WebSocket { connection, .. } => connection.sql(text(payload)?).await.map(drop),
-            Link::Rest(client) => client.sql(text(payload)?).await.map(drop),
+            link => link.sql(text(payload)?).await.map(drop),
         }
     }
 

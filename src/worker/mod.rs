@@ -8,6 +8,7 @@
 //! the order they came.
 
 mod decide;
+mod drift;
 #[cfg(test)]
 pub(crate) mod fake;
 mod prepare;
@@ -245,12 +246,15 @@ struct Fault {
     sql: Option<String>,
     /// The user wants the consumer to stop at it.
     stop: bool,
+    /// A super table that has changed would explain it.
+    may_be_drift: bool,
 }
 
 impl Fault {
     fn new(message: u32, element: Option<u32>, fault: &MessageFault) -> Self {
         let stop = matches!(fault, MessageFault::Stop(_));
-        Self { message, element, reason: fault.to_string(), code: None, sql: None, stop }
+        let may_be_drift = fault.may_be_drift();
+        Self { message, element, reason: fault.to_string(), code: None, sql: None, stop, may_be_drift }
     }
 }
 

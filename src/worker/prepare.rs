@@ -133,7 +133,7 @@ pub(super) fn faults_of(batch: &Batch, block: usize, row: u32, reason: &str, cod
     let fault = |row| {
         let Origin { message, element } = batch.blocks[block].origin_of(row);
         let (element, reason) = (Some(element), reason.to_owned());
-        Fault { message, element, reason, code: code.clone(), sql: sql.clone(), stop: false }
+        Fault { message, element, reason, code: code.clone(), sql: sql.clone(), stop: false, may_be_drift: false }
     };
     rows.into_iter().map(fault).collect()
 }

@@ -95,6 +95,7 @@ fn defaults_in_the_readme_are_those_in_force() {
         "offset",
         "session-timeout",
         "write",
+        "answer-timeout",
         "workers",
         "linger",
         "codec",

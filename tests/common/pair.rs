@@ -96,6 +96,12 @@ impl Pair {
         assert_eq!(self.json(&arguments)["produced"], simulator.total());
     }
 
+    /// [`Self::produce`] into a Kafka elsewhere.
+    #[track_caller]
+    pub(crate) fn produce_to(&self, brokers: &str, topic: &str, simulator: &Simulator) {
+        self.produce(topic, simulator, &["--brokers", brokers]);
+    }
+
     /// `consume` up to the end, with `more` arguments.
     #[track_caller]
     pub(crate) fn consume(&self, topic: &str, more: &[&str]) -> Value {

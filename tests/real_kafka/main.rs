@@ -8,17 +8,25 @@
 mod common;
 
 mod embedded_broker;
+mod groups;
 mod restart;
 
 use common::kafka::Kafka;
 use common::pair::Pair;
-use common::scenario;
+use common::{mappings, scenario};
 
 #[test]
 #[ignore = "starts Apache Kafka: run by ./test"]
 fn nothing_is_lost_when_a_consumer_is_killed_half_way() {
     let Some(kafka) = Kafka::start() else { return };
     scenario::a_consumer_is_killed_half_way(&kafka.brokers(), &Pair::start());
+}
+
+#[test]
+#[ignore = "starts Apache Kafka: run by ./test"]
+fn the_examples_of_mappings_load_what_their_tests_expect() {
+    let Some(kafka) = Kafka::start() else { return };
+    mappings::load_all(&kafka.brokers(), &Pair::start());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use crate::block::{Column, NULL, UNSET};
+use crate::convert::to_wkt;
 use crate::encode::escape::escape_string;
 use crate::row::{Precision, Value};
 use crate::tdengine::schema::DataType;
@@ -23,9 +24,9 @@ pub enum Unwritable {
     /// A double so near to zero that the server's parser refuses it.
     #[error("a number below 2.3e-308 cannot be written in SQL, only bound (write mode stmt2)")]
     Subnormal,
-    /// SQL takes shapes as text only.
-    #[error("a GEOMETRY as WKB cannot be written in SQL, only bound (write mode stmt2)")]
-    Wkb,
+    /// SQL takes shapes as text, and these bytes are none.
+    #[error("bytes that are no shape (WKB) cannot be written as a GEOMETRY")]
+    NoShape,
     /// A moment that 64 bits do not hold in the database's precision.
     #[error("the timestamp does not fit 64 bits in {0}")]
     OutOfRange(Precision),
@@ -72,7 +73,7 @@ pub(super) fn push_cell(text: &mut Vec<u8>, column: &Column, row: usize) -> Resu
         // The server reads both alike.
         DataType::VarBinary(_) | DataType::Blob => push_hex(text, bytes),
         DataType::Decimal { .. } => text.extend_from_slice(bytes),
-        DataType::Geometry(_) => return Err(Unwritable::Wkb),
+        DataType::Geometry(_) => push_string(text, to_wkt(bytes).ok_or(Unwritable::NoShape)?.as_bytes())?,
     }
     Ok(())
 }

@@ -46,7 +46,7 @@ pub struct PartitionInfo {
 }
 
 #[derive(Clone)]
-struct Quiet;
+pub(super) struct Quiet;
 
 impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {

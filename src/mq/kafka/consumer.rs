@@ -114,6 +114,8 @@ impl Context {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(list)?,
             _ => consumer.assign(list)?,
         }
+        // librdkafka remembers a pause beyond the assignment that it was meant for.
+        consumer.resume(list)?;
         // No message comes before: they are taken by this thread, afterwards.
         self.hooks.connected();
         self.send(Event::Assigned(partitions));
@@ -414,6 +416,10 @@ impl Poller {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             return; // told by the hook
         }
+        // From here on librdkafka does nothing more, and says nothing more.
+        if let Some((code, reason)) = self.consumer.client().fatal_error() {
+            return self.later(Event::Error(super::fatal(code, reason)));
+        }
         let action = match partition {
             None if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
                 let missing = self.missing_topics();
@@ -462,7 +468,7 @@ impl Poller {
     }
 }
 
-fn owned(message: &BorrowedMessage<'_>, known: Option<&TopicPartition>) -> Message {
+pub(super) fn owned(message: &BorrowedMessage<'_>, known: Option<&TopicPartition>) -> Message {
     let source = match known {
         Some(known) => known.clone(),
         None => TopicPartition::new(message.topic(), message.partition()),

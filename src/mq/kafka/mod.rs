@@ -3,6 +3,7 @@
 mod admin;
 mod consumer;
 mod producer;
+mod reader;
 mod settings;
 
 use std::sync::{Arc, Mutex, OnceLock};
@@ -12,6 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 pub use admin::{Admin, PartitionInfo, TopicInfo};
 pub use consumer::{KafkaControl, KafkaSubscription};
 pub use producer::{Delivered, Producer};
+pub use reader::{Offsets, Reader};
 pub use settings::{KafkaSettings, Sasl, StartOffset, Tls};
 
 use crate::message::Outgoing;
@@ -170,6 +172,21 @@ pub(super) fn translate(action: &str, error: &KafkaError) -> MqError {
             _ => MqError::Other { action, reason },
         },
     }
+}
+
+/// What librdkafka gives up on.
+pub(super) fn fatal(code: RDKafkaErrorCode, reason: String) -> MqError {
+    use RDKafkaErrorCode as Code;
+    let advice = match code {
+        Code::FencedInstanceId | Code::UnreleasedInstanceId => {
+            "a group.instance.id belongs to one running consumer: give each its own"
+        }
+        Code::UnsupportedVersion | Code::UnsupportedFeature => {
+            "with group.protocol=consumer the broker must have KIP-848 (Apache Kafka 4.0): leave it out"
+        }
+        _ => "",
+    };
+    MqError::Fatal { reason, advice }
 }
 
 /// A wrong password or a missing right: trying again helps nobody.

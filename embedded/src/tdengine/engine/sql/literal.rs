@@ -87,10 +87,10 @@ impl<'a> ValueReader<'a> {
                     .map_err(|_| self.near_value(token, "Unknown error -2130771884"))?;
                 within(text.len() <= max as usize || text.chars().count() <= max as usize, column)?;
             }
-            DataType::VarBinary(max) => {
+            DataType::VarBinary(_) | DataType::Blob => {
                 let bytes = var_binary(token, raw)
                     .ok_or_else(|| TdError::new(0x266a, format!("Invalid varbinary value: {}", column.name)))?;
-                within(bytes.len() <= max as usize, column)?;
+                within(bytes.len() <= column.data_type.length() as usize, column)?;
                 out.extend(bytes);
             }
             DataType::Geometry(max) => {
@@ -108,11 +108,6 @@ impl<'a> ValueReader<'a> {
             DataType::Json => {
                 let text = if token.kind == Kind::Str { lexer::unescape(raw) } else { raw.to_vec() };
                 out.extend(json_tag(&text).ok_or_else(|| self.near_value(token, "json parse error"))?);
-            }
-            DataType::Blob => {
-                let start = out.len();
-                self.text(token, out);
-                within(out.len() - start <= DataType::Blob.length() as usize, column)?;
             }
             number => {
                 let unescaped;
