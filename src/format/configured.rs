@@ -1,9 +1,14 @@
 //! Decoders as a configuration asks for them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Compression, CsvDecoder, Decoder, JsonDecoder, LineDecoder, MsgPackDecoder, Unpacking};
+use super::registry::{Compile, Registry, RegistrySettings, Source};
+use super::{
+    AvroDecoder, AvroSchema, Compression, CsvDecoder, Decoder, JsonDecoder, LineDecoder, MsgPackDecoder,
+    ProtobufDecoder, ProtobufSchema, Unpacking,
+};
+use crate::config::Secret;
 use crate::mapping::config::FormatConfig;
 use crate::row::Precision;
 
@@ -14,7 +19,7 @@ pub type DecoderFactory = Arc<dyn Fn() -> Box<dyn Decoder> + Send + Sync>;
 ///
 /// # Errors
 /// What is wrong with it, and what to write.
-pub fn decoder(config: &FormatConfig, _folder: &Path) -> Result<DecoderFactory, String> {
+pub fn decoder(config: &FormatConfig, folder: &Path) -> Result<DecoderFactory, String> {
     let kind = config.kind.as_deref().ok_or_else(|| format!("type is missing: write one of {KINDS}"))?;
     only_for(kind, config)?;
     let inner = match kind {
@@ -23,6 +28,8 @@ pub fn decoder(config: &FormatConfig, _folder: &Path) -> Result<DecoderFactory, 
         "msgpack" => factory(MsgPackDecoder::new),
         "csv" => csv(config)?,
         "line" => line(config)?,
+        "avro" => avro(config, folder)?,
+        "protobuf" => protobuf(config, folder)?,
         other => return Err(format!("type {other:?} is none of {KINDS}")),
     };
     let compression = match config.compression.as_deref() {
@@ -98,6 +105,79 @@ fn line(config: &FormatConfig) -> Result<DecoderFactory, String> {
     Ok(factory(move || LineDecoder::new(precision)))
 }
 
+fn avro(config: &FormatConfig, folder: &Path) -> Result<DecoderFactory, String> {
+    let (format, compile) = (super::avro::FORMAT, super::avro::compile);
+    match schemas(config, folder, format, compile)? {
+        Schemas::Registry(registry) => Ok(factory(move || AvroDecoder::of(Source::registry(Arc::clone(&registry))))),
+        Schemas::File(path) => {
+            let schema = String::from_utf8(read(&path)?).map_err(|_| format!("{} is no text", path.display()))?;
+            let schema = AvroSchema::parse(&schema, &[]).map_err(|reason| format!("{} {reason}", path.display()))?;
+            let schema = Arc::new(schema);
+            Ok(factory(move || AvroDecoder::new(Arc::clone(&schema))))
+        }
+    }
+}
+
+fn protobuf(config: &FormatConfig, folder: &Path) -> Result<DecoderFactory, String> {
+    let (format, compile) = (super::protobuf::FORMAT, super::protobuf::compile);
+    let message = config.message.clone();
+    match schemas(config, folder, format, compile)? {
+        Schemas::Registry(registry) => {
+            Ok(factory(move || ProtobufDecoder::of(Source::registry(Arc::clone(&registry)), message.clone())))
+        }
+        Schemas::File(path) => {
+            let message =
+                message.ok_or("message is missing: write the full name of the type, as in \"package.Reading\"")?;
+            let schema = ProtobufSchema::read(&path, &message)?;
+            Ok(factory(move || ProtobufDecoder::new(schema.clone())))
+        }
+    }
+}
+
+enum Schemas<S> {
+    File(PathBuf),
+    Registry(Arc<Registry<S>>),
+}
+
+fn schemas<S: Send + Sync + 'static>(
+    config: &FormatConfig,
+    folder: &Path,
+    format: &'static str,
+    compile: Compile<S>,
+) -> Result<Schemas<S>, String> {
+    let url = match (&config.schema, &config.registry) {
+        (Some(_), Some(_)) => {
+            return Err("schema and registry both say what the schema is: remove one of them".to_owned());
+        }
+        (None, None) => {
+            return Err(
+                "the schema is missing: write registry = \"http://HOST:8081\" if messages carry the number of \
+                        their schema, or schema = \"FILE\""
+                    .to_owned(),
+            );
+        }
+        (Some(schema), None) if config.registry_user.is_none() && config.registry_password_file.is_none() => {
+            return Ok(Schemas::File(folder.join(schema)));
+        }
+        (Some(_), None) => return Err("registry_user and registry_password_file are for a registry".to_owned()),
+        (None, Some(url)) => url,
+    };
+    let user = match (&config.registry_user, &config.registry_password_file) {
+        (None, None) => None,
+        (Some(user), Some(path)) => {
+            let path = folder.join(path);
+            let password = String::from_utf8(read(&path)?).map_err(|_| format!("{} is no text", path.display()))?;
+            Some((user.clone(), Secret::new(password.trim_end_matches(['\r', '\n']))))
+        }
+        _ => return Err("registry_user and registry_password_file belong together: write both".to_owned()),
+    };
+    Ok(Schemas::Registry(Arc::new(Registry::new(RegistrySettings::new(url, user)?, format, compile)?)))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +220,17 @@ mod tests {
             ("type = 'line'\nprecision = 'm'", "\"m\" is none of s, ms, us, ns"),
             ("type = 'line'\nschema = 'x.avsc'", "schema is a key of avro and protobuf"),
             ("type = 'avro'\nmessage = 'x'", "message is a key of protobuf"),
+            ("type = 'avro'", "write registry = "),
+            ("type = 'avro'\nschema = 'a'\nregistry = 'http://h'", "remove one of them"),
+            ("type = 'avro'\nschema = 'no-such.avsc'", "no-such.avsc cannot be read"),
+            ("type = 'avro'\nschema = 'Cargo.toml'", "Cargo.toml is no Avro schema"),
+            ("type = 'avro'\nschema = 'a'\nregistry_user = 'u'", "are for a registry"),
+            ("type = 'avro'\nregistry = 'http://h'\nregistry_user = 'u'", "belong together"),
+            ("type = 'avro'\nregistry = 'h:8081'", "write it as http://HOST:8081"),
+            ("type = 'avro'\nregistry = 'http://u:p@h'", "write registry_user"),
+            ("type = 'protobuf'\nschema = 'Cargo.toml'", "message is missing"),
+            ("type = 'protobuf'\nschema = 'Cargo.toml'\nmessage = 'a.B'", "Cargo.toml is no descriptor set"),
+            ("type = 'protobuf'\nschema = 'x.proto'\nmessage = 'a.B'", "x.proto cannot be compiled"),
         ] {
             let error = made(config).err().unwrap_or_default();
             assert!(error.contains(told), "{config}: {error}");

@@ -13,6 +13,7 @@
 
 #[cfg(test)]
 mod collect;
+mod avro;
 mod compression;
 mod configured;
 mod csv;
@@ -21,6 +22,8 @@ mod json;
 mod line;
 mod msgpack;
 mod plan;
+mod protobuf;
+mod registry;
 
 use std::fmt;
 
@@ -28,6 +31,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value as Tree;
 
+pub use avro::{AvroDecoder, AvroSchema};
 pub use compression::{Compression, MAX_UNPACKED_BYTES, Unpacking};
 pub use configured::{DecoderFactory, decoder};
 pub use csv::CsvDecoder;
@@ -35,6 +39,8 @@ pub use json::JsonDecoder;
 pub use line::LineDecoder;
 pub use msgpack::MsgPackDecoder;
 pub use plan::{Child, NodeId, Path, PathError, Places, Plan};
+pub use protobuf::{ProtobufDecoder, ProtobufSchema};
+pub use registry::RegistrySettings;
 
 use crate::codec::timestamp::rfc3339;
 use crate::row::Value;
@@ -109,7 +115,7 @@ pub trait Decoder: Send {
 
 /// Why a payload, or one of its records, cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not {format}{}: {reason}", position.map_or(String::new(), |at| format!(" at byte {at}")))]
+#[error("{} {format}{}: {reason}", if *is_transient { "not yet known as" } else { "not" }, position.map_or(String::new(), |at| format!(" at byte {at}")))]
 pub struct FormatError {
     /// The format that was tried.
     pub format: &'static str,
@@ -117,12 +123,19 @@ pub struct FormatError {
     pub position: Option<usize>,
     /// What is wrong there; short, and nothing of the payload in it but a few characters.
     pub reason: String,
+    /// It is not the payload's fault: what is needed to read it cannot be had now, and the payload is to be read again
+    /// in a while. It belongs to no dead letters.
+    pub is_transient: bool,
 }
 
 impl FormatError {
     /// Cuts what a format's reader tells: no payload gets into a log by way of its error.
     pub(crate) fn new(format: &'static str, position: Option<usize>, reason: impl fmt::Display) -> Self {
-        Self { format, position, reason: crate::codec::brief(&reason) }
+        Self { format, position, reason: crate::codec::brief(&reason), is_transient: false }
+    }
+
+    pub(crate) fn transient(format: &'static str, reason: impl fmt::Display) -> Self {
+        Self { is_transient: true, ..Self::new(format, None, reason) }
     }
 }
 

@@ -93,7 +93,7 @@ impl Decoder for JsonDecoder {
 }
 
 fn fault(position: usize, reason: &str) -> FormatError {
-    FormatError { format: "JSON", position: Some(position), reason: reason.to_owned() }
+    FormatError::new("JSON", Some(position), reason)
 }
 
 type Walked<T = ()> = Result<T, &'static str>;

@@ -42,11 +42,9 @@ impl Decoder for MsgPackDecoder {
     ) -> Result<(), FormatError> {
         let mut walker = Walker { bytes: payload, at: 0 };
         let (mut record, mut element) = self.shelf.take(plan);
-        walker.whole(&mut self.shelf.record(plan, &mut record)).map_err(|reason| FormatError {
-            format: "MessagePack",
-            position: Some(walker.at),
-            reason: reason.to_owned(),
-        })?;
+        walker
+            .whole(&mut self.shelf.record(plan, &mut record))
+            .map_err(|reason| FormatError::new("MessagePack", Some(walker.at), reason))?;
         if visitor.record(&record) {
             for array in 0..self.shelf.arrays.len() {
                 if self.shelf.arrays[array] == NOWHERE {
