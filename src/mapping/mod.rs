@@ -157,6 +157,10 @@ impl RowSource for Box<dyn RowSource> {
     ) -> Result<Outcome, MessageFault> {
         (**self).append(message, origin, blocks, faulty)
     }
+
+    fn decoded(&mut self, message: &Message) -> Option<serde_json::Value> {
+        (**self).decoded(message)
+    }
 }
 
 /// Makes one row of each message, all in the first super table. What most types of a program's own come to.
