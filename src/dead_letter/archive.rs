@@ -4,17 +4,17 @@
 //! count as one: the last that was put there, of all rows that any of them names. The letters themselves stay where they
 //! are, on disk (of a topic: in a temporary file); in memory are some 100 bytes each.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
+use std::ops::Range;
 use std::path::Path;
-use std::time::Duration;
 
 use super::letter::Line;
 use super::{DeadLetter, LetterId, topic};
-use crate::message::{Offset, TopicPartition};
-use crate::mq::kafka::{Admin, KafkaQueue, KafkaSettings, StartOffset};
-use crate::mq::{Event, MessageQueue as _, MqError, Subscription as _};
+use crate::message::{Message, Offset, TopicPartition};
+use crate::mq::MqError;
+use crate::mq::kafka::{Admin, KafkaSettings, Reader};
 
 /// Which letters are meant.
 #[derive(Clone, Debug, Default)]
@@ -69,14 +69,6 @@ pub enum ArchiveError {
     /// The topic.
     #[error(transparent)]
     Mq(#[from] MqError),
-    /// The topic said nothing more before its end was reached.
-    #[error("reading dead letters in topic {topic}: nothing came for {after:?}, and its end was not reached")]
-    Silent {
-        /// Its name.
-        topic: String,
-        /// How long was waited.
-        after: Duration,
-    },
 }
 
 /// A message whose letters are not done with.
@@ -150,59 +142,60 @@ impl Archive {
         Ok(reading.end())
     }
 
-    /// Reads a topic up to where it ends now.
+    /// Reads a topic up to where it ends now. Blocks: keep it off the runtime's threads.
     ///
     /// # Errors
-    /// No broker, or nothing more, within `timeout`; a missing right; no room for temporary files.
-    pub async fn of_topic(
-        settings: &KafkaSettings,
-        topic: &str,
-        filter: &Filter,
-        timeout: Duration,
-    ) -> Result<Self, ArchiveError> {
+    /// No broker, or nothing more, within the request timeout; a missing right; no room for temporary files.
+    pub fn of_topic(settings: &KafkaSettings, topic: &str, filter: &Filter) -> Result<Self, ArchiveError> {
         let mut reading = Reading::new(filter);
-        let failed = |source| ArchiveError::Read { path: std::env::temp_dir(), source };
-        let file = tempfile::tempfile().map_err(failed)?;
-        let mut spool = BufWriter::new(file);
-        let mut at = 0;
-        let mut ends = ends(settings, topic, timeout)?;
-        let settings = KafkaSettings { start: StartOffset::Earliest, ..settings.clone() };
-        let mut subscription = KafkaQueue::new(settings)?.subscribe(&[topic.to_owned()])?;
-        while !ends.is_empty() {
-            let silent = |_| ArchiveError::Silent { topic: topic.to_owned(), after: timeout };
-            match tokio::time::timeout(timeout, subscription.next()).await.map_err(silent)? {
-                Some(Event::Messages(messages)) => {
-                    for message in messages {
-                        let (partition, offset) = (message.source.partition, message.offset);
-                        match topic::read(message) {
-                            Some(line) => {
-                                if let Line::Letter(_) = &line {
-                                    let text = serde_json::to_vec(&line).map_err(|error| failed(error.into()))?;
-                                    spool.write_all(&text).map_err(failed)?;
-                                    reading.line(line, 0, at, text.len());
-                                    at += text.len() as u64;
-                                } else {
-                                    reading.line(line, 0, at, 0);
-                                }
-                            }
-                            None => reading.archive.unreadable += 1,
-                        }
-                        ends.retain(|of, end| *of != partition || offset + 1 < *end);
-                    }
+        let mut spool = Spool::new()?;
+        let mut reader = Reader::new(settings, READER)?;
+        reader.read(ranges(settings, topic)?);
+        while let Some(message) = reader.next()? {
+            match topic::read(message) {
+                Some(line @ Line::Letter(_)) => {
+                    let (start, length) = spool.put(&line)?;
+                    reading.line(line, 0, start, length);
                 }
-                Some(Event::End(source, offset)) => {
-                    ends.retain(|of, end| *of != source.partition || offset < *end);
-                }
-                Some(Event::Error(
-                    error @ (MqError::Denied { .. } | MqError::Settings(_) | MqError::UnknownTopic { .. }),
-                )) => return Err(error.into()),
-                Some(Event::Revoked(revocation)) => revocation.release(Vec::new()),
-                Some(_) => {}
-                None => return Err(MqError::Stopped.into()),
+                Some(note) => reading.line(note, 0, 0, 0),
+                None => reading.archive.unreadable += 1,
             }
         }
-        reading.archive.files.push(spool.into_inner().map_err(|error| failed(error.into_error()))?);
+        reading.archive.files.push(spool.end()?);
         Ok(reading.end())
+    }
+
+    /// Reads the payloads that were too large for a topic of dead letters where they came from, and leaves out what is not
+    /// there any more; how many that are. Blocks.
+    ///
+    /// # Errors
+    /// As for [`Self::of_topic`].
+    pub fn complete(&mut self, settings: &KafkaSettings) -> Result<usize, ArchiveError> {
+        let mut spool = Spool::new()?;
+        let (file, mut reader) = (self.files.len(), Reader::new(settings, READER)?);
+        let mut gone = Vec::new();
+        for index in 0..self.entries.len() {
+            let mut letter = self.letter(index).map_err(Spool::failed)?;
+            if letter.omitted_bytes.take().is_none() {
+                continue;
+            }
+            let Entry { source, offset, .. } = &self.entries[index];
+            reader.read([(source.clone(), *offset..offset + 1)]);
+            match reader.next() {
+                Ok(Some(message)) => {
+                    let Message { key, payload, headers, .. } = message;
+                    let whole = DeadLetter { key, payload, headers, ..letter };
+                    let (start, length) = spool.put(&Line::Letter(Box::new(whole)))?;
+                    let entry = &mut self.entries[index];
+                    (entry.file, entry.start, entry.length) = (file, start, length);
+                }
+                Ok(None) | Err(MqError::NoSuchOffset { .. } | MqError::UnknownTopic { .. }) => gone.push(index),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.files.push(spool.end()?);
+        gone.iter().rev().for_each(|&index| _ = self.entries.remove(index));
+        Ok(gone.len())
     }
 
     /// The messages whose letters are not done with, in the order of their partitions and offsets.
@@ -249,17 +242,48 @@ pub(super) fn find(entries: &[Entry], source: &TopicPartition, offset: Offset) -
     entries.binary_search_by(|entry| (&entry.source, entry.offset).cmp(&(source, offset))).ok()
 }
 
-/// Where each partition of the topic ends now, but for those that are empty.
-fn ends(settings: &KafkaSettings, topic: &str, timeout: Duration) -> Result<BTreeMap<i32, Offset>, MqError> {
-    let admin = Admin::new(settings)?;
-    let mut ends = BTreeMap::new();
+/// In whose name topics are read; nothing is committed.
+const READER: &str = "kafka-taos-dead-letters";
+
+/// All of a topic that there is now.
+fn ranges(settings: &KafkaSettings, topic: &str) -> Result<Vec<(TopicPartition, Range<Offset>)>, MqError> {
+    let (admin, timeout) = (Admin::new(settings)?, settings.request_timeout);
+    let mut ranges = Vec::new();
     for partition in 0..i32::try_from(admin.partitions(topic, timeout)?).unwrap_or(i32::MAX) {
-        let (first, end) = admin.watermarks(&TopicPartition::new(topic, partition), timeout)?;
-        if first < end {
-            ends.insert(partition, end);
-        }
+        let source = TopicPartition::new(topic, partition);
+        let (first, end) = admin.watermarks(&source, timeout)?;
+        ranges.push((source, first..end));
     }
-    Ok(ends)
+    Ok(ranges)
+}
+
+/// Letters on disk that stand in no file.
+struct Spool {
+    file: BufWriter<File>,
+    length: u64,
+}
+
+impl Spool {
+    fn failed(source: std::io::Error) -> ArchiveError {
+        ArchiveError::Read { path: std::env::temp_dir(), source }
+    }
+
+    fn new() -> Result<Self, ArchiveError> {
+        Ok(Self { file: BufWriter::new(tempfile::tempfile().map_err(Self::failed)?), length: 0 })
+    }
+
+    /// Where it stands, and how long it is.
+    fn put(&mut self, line: &Line) -> Result<(u64, usize), ArchiveError> {
+        let text = serde_json::to_vec(line).map_err(|error| Self::failed(error.into()))?;
+        self.file.write_all(&text).map_err(Self::failed)?;
+        let start = self.length;
+        self.length += text.len() as u64;
+        Ok((start, text.len()))
+    }
+
+    fn end(self) -> Result<File, ArchiveError> {
+        self.file.into_inner().map_err(|error| Self::failed(error.into_error()))
+    }
 }
 
 /// An archive on its way.

@@ -243,7 +243,10 @@ impl DeadLetters {
     fn count_on(&self, mut letter: DeadLetter) -> DeadLetter {
         let source = TopicPartition::new(letter.topic.as_str(), letter.partition);
         if let Some(before) = archive::find(&self.before, &source, letter.offset) {
-            letter.tries = self.before[before].tries.saturating_add(1);
+            let before = &self.before[before];
+            letter.tries = before.tries.saturating_add(1);
+            // Of a message that failed in part only that part was made this time.
+            letter.of_rows = letter.of_rows.max(before.of_rows);
         }
         letter
     }

@@ -7,7 +7,7 @@ use crate::row::{Precision, Value};
 use crate::tdengine::schema::DataType;
 
 /// A cell as it is compared.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Cell {
     /// No value: what is stored stays.
     Unset,

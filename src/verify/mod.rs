@@ -29,6 +29,7 @@ mod compare;
 mod dead;
 mod judge;
 mod sort;
+mod standing;
 mod written;
 
 use std::sync::Arc;
@@ -38,6 +39,7 @@ use serde::Serialize;
 use serde::ser::SerializeStruct as _;
 
 pub use dead::DeadSet;
+pub use standing::overwriting;
 
 use crate::mapping::RowSource;
 use crate::message::{Message, Offset, TopicPartition};
