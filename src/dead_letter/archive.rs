@@ -78,8 +78,8 @@ pub struct Entry {
     pub source: TopicPartition,
     /// Its offset there.
     pub offset: Offset,
-    /// When its letters were put here, the last one last.
-    pub failed_at_ms: Vec<i64>,
+    /// When its letters were put here, and how often it had failed by then; the last one last.
+    letters: Vec<(i64, u32)>,
     /// How often it has failed.
     pub tries: u32,
     /// The rows at fault, by their places in the message, ascending; `None`: all of it.
@@ -95,11 +95,12 @@ pub struct Entry {
 impl Entry {
     /// All letters of the message.
     pub fn ids(&self) -> impl Iterator<Item = LetterId> {
-        self.failed_at_ms.iter().map(|&failed_at_ms| LetterId {
+        self.letters.iter().map(|&(failed_at_ms, tries)| LetterId {
             topic: self.source.topic.to_string(),
             partition: self.source.partition,
             offset: self.offset,
             failed_at_ms,
+            tries,
         })
     }
 }
@@ -340,7 +341,7 @@ impl<'f> Reading<'f> {
         let entry = Entry {
             source: TopicPartition::new(topic, letter.partition),
             offset: letter.offset,
-            failed_at_ms: vec![letter.failed_at_ms],
+            letters: vec![(letter.failed_at_ms, letter.tries)],
             tries: letter.tries,
             rows: (!letter.rows.is_empty()).then(|| letter.rows.iter().map(|row| row.element).collect()),
             of_rows: letter.of_rows,
@@ -355,9 +356,7 @@ impl<'f> Reading<'f> {
         let done = self.done;
         let mut found = self.found;
         found.retain(|(entry, _)| entry.ids().all(|id| !done.contains(&id)));
-        found.sort_by(|(a, _), (b, _)| {
-            (&a.source, a.offset, &a.failed_at_ms).cmp(&(&b.source, b.offset, &b.failed_at_ms))
-        });
+        found.sort_by(|(a, _), (b, _)| (&a.source, a.offset, &a.letters).cmp(&(&b.source, b.offset, &b.letters)));
         let limit = self.filter.limit.unwrap_or(usize::MAX);
         let same = |(a, _): &(Entry, bool), (b, _): &(Entry, bool)| a.source == b.source && a.offset == b.offset;
         let meant = found.chunk_by(same).filter(|copies| copies.last().is_some_and(|(_, is_meant)| *is_meant));
@@ -370,8 +369,8 @@ impl<'f> Reading<'f> {
 /// All letters of a message as one.
 fn as_one(copies: &[(Entry, bool)]) -> Option<Entry> {
     let mut one = copies.last()?.0.clone();
-    one.failed_at_ms = copies.iter().flat_map(|(entry, _)| entry.failed_at_ms.clone()).collect();
-    one.failed_at_ms.dedup();
+    one.letters = copies.iter().flat_map(|(entry, _)| entry.letters.clone()).collect();
+    one.letters.dedup();
     one.tries = copies.iter().map(|(entry, _)| entry.tries).max()?;
     let rows: Option<Vec<_>> = copies.iter().map(|(entry, _)| entry.rows.as_deref()).collect();
     let alike = copies.iter().all(|(entry, _)| entry.of_rows == one.of_rows);
@@ -406,8 +405,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let to = || DeadLetterTo::File(folder.path().into());
         let other = DeadLetter { topic: "a".into(), ..at(7, 1) };
-        DeadLetters::new(to(), "1").keep(&[at(1, 1), at(5, 1), at(3, 1)]).await.unwrap();
-        DeadLetters::new(to(), "2").keep(&[at(4, 2), at(2, 2), other]).await.unwrap();
+        DeadLetters::new(to(), "1").keep(&mut vec![at(1, 1), at(5, 1), at(3, 1)]).await.unwrap();
+        DeadLetters::new(to(), "2").keep(&mut vec![at(4, 2), at(2, 2), other]).await.unwrap();
         // A note may stand before its letter, and is of one letter alone, not of a later one of the same message.
         let mut notes = DeadLetters::new(to(), "0");
         notes.mark(vec![at(5, 1).id(), at(4, 1).id()]).await.unwrap();
@@ -432,12 +431,12 @@ mod tests {
         let first = DeadLetter { rows: vec![row(2, "a", "0x1")], ..at(1, 1) };
         let again = DeadLetter { rows: vec![row(0, "b", "0x2"), row(2, "b", "0x2")], tries: 2, ..at(1, 5) };
         let whole = [DeadLetter { rows: vec![row(2, "a", "0x1")], ..at(2, 1) }, at(2, 4)];
-        letters.keep(&[first.clone(), again.clone(), again.clone()]).await.unwrap();
-        letters.keep(&whole).await.unwrap();
+        letters.keep(&mut vec![first.clone(), again.clone(), again.clone()]).await.unwrap();
+        letters.keep(&mut whole.to_vec()).await.unwrap();
         let mut archive = Archive::of_folder(folder.path(), &Filter::default()).unwrap();
         let [one, two] = archive.entries() else { panic!("{archive:?}") };
-        assert_eq!((&one.failed_at_ms, one.tries, &one.rows), (&vec![1, 5], 2, &Some(vec![0, 2])));
-        assert_eq!((&two.failed_at_ms, &two.rows), (&vec![1, 4], &None), "all rows of all of them");
+        assert_eq!((&one.letters, one.tries, &one.rows), (&vec![(1, 1), (5, 2)], 2, &Some(vec![0, 2])));
+        assert_eq!((&two.letters, &two.rows), (&vec![(1, 1), (4, 1)], &None), "all rows of all of them");
         let done: Vec<_> = one.ids().collect();
         assert_eq!(done, [first.id(), again.id()]);
         assert_eq!(archive.letter(0).unwrap(), again, "the last one");

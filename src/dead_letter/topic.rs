@@ -39,32 +39,23 @@ const MOST_BYTES: usize = 60 << 20;
 /// Partitions of a topic that we make: letters are few, and so they stay in order.
 const PARTITIONS: i32 = 1;
 
+/// A message on its way.
+pub type Publishing<'p> = Pin<Box<dyn Future<Output = Result<Receipt, MqError>> + Send + 'p>>;
+
 /// Publishes a message, and waits until it is acknowledged.
 pub trait Publish: Send + Sync {
     /// See [`crate::mq::MessageQueue::publish`].
-    fn publish<'p>(
-        &'p self,
-        topic: &'p str,
-        message: Outgoing,
-    ) -> Pin<Box<dyn Future<Output = Result<Receipt, MqError>> + Send + 'p>>;
+    fn publish<'p>(&'p self, topic: &'p str, message: Outgoing) -> Publishing<'p>;
 }
 
 impl Publish for Producer {
-    fn publish<'p>(
-        &'p self,
-        topic: &'p str,
-        message: Outgoing,
-    ) -> Pin<Box<dyn Future<Output = Result<Receipt, MqError>> + Send + 'p>> {
+    fn publish<'p>(&'p self, topic: &'p str, message: Outgoing) -> Publishing<'p> {
         Box::pin(Producer::publish(self, topic, message))
     }
 }
 
 impl Publish for MemoryQueue {
-    fn publish<'p>(
-        &'p self,
-        topic: &'p str,
-        message: Outgoing,
-    ) -> Pin<Box<dyn Future<Output = Result<Receipt, MqError>> + Send + 'p>> {
+    fn publish<'p>(&'p self, topic: &'p str, message: Outgoing) -> Publishing<'p> {
         Box::pin(crate::mq::MessageQueue::publish(self, topic, message))
     }
 }
@@ -118,18 +109,27 @@ impl TopicPlace {
         &self.topic
     }
 
-    /// Keeps letters; when this returns all in-sync replicas have them.
-    pub(super) async fn keep(&self, letters: &[DeadLetter]) -> Result<(), MqError> {
+    /// Keeps letters and takes them out of `letters`; when this returns all in-sync replicas have those.
+    pub(super) async fn keep(&self, letters: &mut Vec<DeadLetter>) -> Result<(), MqError> {
+        let mut kept = Vec::with_capacity(letters.len());
+        let mut failure = None;
         for letters in letters.chunks(AT_ONCE) {
             let published = join_all(letters.iter().map(|letter| self.publish(letter, Form::Whole))).await;
             for (letter, outcome) in letters.iter().zip(published) {
-                match outcome {
-                    Err(MqError::TooLarge { .. }) => self.keep_large(letter).await?,
-                    outcome => outcome?,
-                }
+                let outcome = match outcome {
+                    Err(MqError::TooLarge { .. }) => self.keep_large(letter).await,
+                    outcome => outcome,
+                };
+                kept.push(outcome.is_ok());
+                failure = failure.or(outcome.err());
+            }
+            if failure.is_some() {
+                break;
             }
         }
-        Ok(())
+        let mut kept = kept.into_iter();
+        letters.retain(|_| !kept.next().unwrap_or(false));
+        failure.map_or(Ok(()), Err)
     }
 
     /// Keeps as much of a letter as the topic takes: it may have been too large in company only.
@@ -304,11 +304,7 @@ mod tests {
     }
 
     impl Publish for Narrow {
-        fn publish<'p>(
-            &'p self,
-            topic: &'p str,
-            message: Outgoing,
-        ) -> Pin<Box<dyn Future<Output = Result<Receipt, MqError>> + Send + 'p>> {
+        fn publish<'p>(&'p self, topic: &'p str, message: Outgoing) -> Publishing<'p> {
             Box::pin(async move {
                 if size(&message) > self.most {
                     return Err(MqError::TooLarge { topic: topic.to_owned() });
@@ -387,7 +383,7 @@ mod tests {
             (320, false, false, false, false),
         ] {
             let narrow = Arc::new(Narrow { most, taken: Mutex::default() });
-            TopicPlace::new("dead", 1, narrow.clone()).keep(&[letter(1), whole(), letter(9)]).await.unwrap();
+            TopicPlace::new("dead", 1, narrow.clone()).keep(&mut vec![letter(1), whole(), letter(9)]).await.unwrap();
             let taken = std::mem::take(&mut *narrow.taken.lock().unwrap());
             assert_eq!(taken.len(), 3, "{most}");
             let kept = taken.into_iter().find_map(|message| match read(as_read(message)) {
@@ -405,7 +401,7 @@ mod tests {
             assert_eq!((kept.id(), &kept.reason, kept.tries), (whole().id(), &whole().reason, 3));
         }
         let narrow = Arc::new(Narrow { most: 10, taken: Mutex::default() });
-        let refused = TopicPlace::new("dead", 1, narrow).keep(&[letter(1)]).await.unwrap_err();
+        let refused = TopicPlace::new("dead", 1, narrow).keep(&mut vec![letter(1)]).await.unwrap_err();
         assert!(matches!(refused, MqError::TooLarge { .. }));
     }
 }

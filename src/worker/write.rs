@@ -202,7 +202,8 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
         batch.faults.iter().for_each(|fault| resolutions[fault.message as usize] = Resolution::DeadLettered);
         let is_dead = |resolution: Resolution| resolution == Resolution::DeadLettered;
         if !batch.faults.is_empty() {
-            let letters = self.letters(batch);
+            let mut letters = self.letters(batch);
+            let count = letters.len();
             // What came before the first bad message is written, and may be committed, whatever becomes of it.
             self.resolve_those(batch, &resolutions, |resolution| !is_dead(resolution));
             if let Some(fault) = batch.faults.iter().find(|fault| fault.stop) {
@@ -210,8 +211,8 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
                 let (topic, partition, offset) = (source.topic.to_string(), source.partition, *offset);
                 return Err(DeadLetterError::Stop { topic, partition, offset, reason: fault.reason.clone() }.into());
             }
-            self.keep(&letters).await?;
-            Stats::add(&self.shared.stats.dead_lettered, letters.len() as u64);
+            self.keep(&mut letters).await?;
+            Stats::add(&self.shared.stats.dead_lettered, count as u64);
         }
         self.resolve_those(batch, &resolutions, |_| true);
         Stats::add(&self.shared.stats.filtered, batch.filtered.len() as u64);
@@ -221,7 +222,7 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
     }
 
     /// Keeps letters, however long their place takes none.
-    async fn keep(&mut self, letters: &[DeadLetter]) -> Result<(), DeadLetterError> {
+    async fn keep(&mut self, letters: &mut Vec<DeadLetter>) -> Result<(), DeadLetterError> {
         let mut pauses = Pauses::new();
         loop {
             // Others may try in the meantime.

@@ -4,6 +4,7 @@ mod chance;
 mod ends;
 mod failures;
 mod groups;
+mod letters;
 mod outages;
 
 use tokio::sync::oneshot;
