@@ -23,7 +23,9 @@ use kafka_taos::queue::QueueSettings;
 use kafka_taos::tdengine::WriteMode;
 use kafka_taos::tdengine::dsn::Dsn;
 
-pub(crate) use args::{CommonArgs, DeadLetterArgs, KafkaArgs, PolicyArgs, QueueArgs, TdengineArgs};
+pub(crate) use args::{
+    CommonArgs, DeadLetterArgs, KafkaArgs, KafkaConnectionArgs, PolicyArgs, QueueArgs, TdengineArgs,
+};
 pub(crate) use dead_letter::Aside;
 pub(crate) use layers::Shown;
 pub(crate) use units::{duration, key_value};
