@@ -6,6 +6,7 @@
 mod common;
 
 mod console;
+mod dead_letters;
 mod delivery;
 mod demo;
 mod documents;
