@@ -44,6 +44,7 @@ Examples:
   kafka-taos produce --topic test --tables 100 --records 1000
   kafka-taos consume --topic test --until-end
   kafka-taos sql 'select count(*) from test.stb'
+  kafka-taos dead-letter list --dead-letter topic:test.dead
 
 Settings come from flags, then the environment, then kafka-taos.toml, then defaults; `kafka-taos config` shows them.
 Exit codes: 0 done; 1 failed; 2 wrong usage or settings; 3 done, with dead letters; 130 and 143 after a signal.";

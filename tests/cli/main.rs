@@ -7,6 +7,7 @@ mod common;
 
 mod check;
 mod console;
+mod dead_letters;
 mod delivery;
 mod demo;
 mod documents;
