@@ -282,7 +282,13 @@ impl Field {
     /// Whether the field's type is plainly a string: then a name need not be copied.
     fn is_text(&self) -> bool {
         match &self.ty {
-            Type::Path(path) => path.path.is_ident("String"),
+            Type::Path(path) if path.path.is_ident("String") => true,
+            Type::Path(path) => path.path.segments.last().is_some_and(|last| match &last.arguments {
+                PathArguments::AngleBracketed(of) if last.ident == "Cow" => {
+                    of.args.iter().any(|of| matches!(of, GenericArgument::Type(Type::Path(of)) if of.path.is_ident("str")))
+                }
+                _ => false,
+            }),
             Type::Reference(reference) => matches!(&*reference.elem, Type::Path(path) if path.path.is_ident("str")),
             _ => false,
         }

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use kafka_taos::block::Block;
+use kafka_taos::dead_letter::DeadLetterTo;
 use kafka_taos::encode::{sql, stmt2};
-use kafka_taos::mapping::RowSource as _;
+use kafka_taos::mapping::RowSource;
 use kafka_taos::message::{Message, Offset, TopicPartition};
 use kafka_taos::mq::kafka::{KafkaQueue, KafkaSettings, Producer};
 use kafka_taos::mq::{Control as _, Event, MessageQueue as _, MqError, Subscription as _};
-use kafka_taos::pipeline::Stop;
+use kafka_taos::pipeline::{Pipeline, Stop};
 use kafka_taos::queue::BatchQueue;
 use kafka_taos::row::Value;
 use kafka_taos::tdengine::schema::SuperTable;
@@ -25,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use super::meter::{Cost, Meter, peak_memory_bytes};
 use super::workload::{DATABASE, Workload};
 use crate::cli::Failure;
-use crate::cli::consume::{ends, pipeline, store};
+use crate::cli::consume::{ends, pipeline_settings, store};
 use crate::cli::produce::Server;
 use crate::cli::settings::Settings;
 
@@ -35,6 +36,8 @@ use crate::cli::settings::Settings;
 pub(super) enum Measure {
     /// Messages to rows of a block
     Decode,
+    /// The same, through a type of one's own in place of a mapping
+    DecodeTyped,
     /// A block to SQL text
     EncodeSql,
     /// A block to binary binds
@@ -49,6 +52,8 @@ pub(super) enum Measure {
     Produce,
     /// Kafka to a TDengine that keeps nothing
     WholeNull,
+    /// The same, through a type of one's own in place of a mapping
+    WholeNullTyped,
     /// Kafka to the embedded TDengine
     WholeEmbedded,
     /// Kafka to the TDengine of --tdengine
@@ -93,13 +98,15 @@ impl Step {
         settings.topics = vec![self.topic.clone()];
         settings.stable = Some(self.workload.stable().to_owned());
         let (rows, bytes, cost) = match self.measure {
-            Measure::Decode => self.decode(&settings)?,
+            Measure::Decode | Measure::DecodeTyped => self.decode(&settings)?,
             Measure::EncodeSql | Measure::EncodeStmt2 => self.encode(&settings)?,
             Measure::Queue => self.queue(&settings).await?,
             Measure::Poll => self.poll(&settings).await?,
             Measure::Produce => self.produce(&settings.kafka).await?,
             Measure::ProduceBare => self.produce_bare(&settings.kafka)?,
-            Measure::WholeNull | Measure::WholeEmbedded | Measure::WholeServer => self.whole(settings).await?,
+            Measure::WholeNull | Measure::WholeNullTyped | Measure::WholeEmbedded | Measure::WholeServer => {
+                self.whole(settings).await?
+            }
         };
         Ok(Measured { rows, bytes, cost, peak_memory_bytes: peak_memory_bytes() })
     }
@@ -123,38 +130,39 @@ impl Step {
         Ok((times * rows_at_once as u64, bytes, began.until(Meter::now())))
     }
 
-    fn block(&self) -> Block {
-        Block::new(Arc::new(self.workload.super_table()))
+    fn blocks(&self) -> [Block; 1] {
+        [Block::new(Arc::new(self.workload.super_table()))]
+    }
+
+    fn rows(&self) -> Result<impl Fn() -> Box<dyn RowSource> + Clone + Send + 'static, Failure> {
+        self.workload.rows(matches!(self.measure, Measure::DecodeTyped | Measure::WholeNullTyped))
     }
 
     fn decode(&self, settings: &Settings) -> Result<(u64, u64, Cost), Failure> {
-        let (messages, mut rows, mut block) = (self.batch(settings)?, self.workload.rows(), self.block());
+        let (messages, mut rows, mut blocks) = (self.batch(settings)?, self.rows()?(), self.blocks());
         let bytes = payload_bytes(&messages);
         self.repeat(messages.len(), || {
-            block.clear();
-            for (origin, message) in messages.iter().enumerate() {
-                rows.append(message, origin as u32, &mut block)?;
-            }
+            blocks[0].clear();
+            append(&mut *rows, &messages, &mut blocks)?;
             Ok(bytes)
         })
     }
 
     fn encode(&self, settings: &Settings) -> Result<(u64, u64, Cost), Failure> {
-        let (messages, mut rows, mut block) = (self.batch(settings)?, self.workload.rows(), self.block());
-        for (origin, message) in messages.iter().enumerate() {
-            rows.append(message, origin as u32, &mut block)?;
-        }
+        let (messages, mut rows, mut blocks) = (self.batch(settings)?, self.rows()?(), self.blocks());
+        append(&mut *rows, &messages, &mut blocks)?;
+        let [block] = &mut blocks;
         let mut frame = Vec::new();
         self.repeat(messages.len(), || {
             let order = block.order();
             let mut bytes = 0;
             if self.measure == Measure::EncodeSql {
                 let mut statements = Vec::new();
-                sql::block_statements(&block, &order.rows, sql::MAX_STATEMENT_BYTES, &mut statements);
+                sql::block_statements(block, &order.rows, sql::MAX_STATEMENT_BYTES, &mut statements);
                 bytes = statements.iter().map(|statement| statement.sql.len()).sum();
             } else {
-                for part in stmt2::split(&block, &order.rows, 8 << 20) {
-                    stmt2::bind_frame(&mut frame, &block, part, true);
+                for part in stmt2::split(block, &order.rows, 8 << 20) {
+                    stmt2::bind_frame(&mut frame, block, part, true);
                     bytes += frame.len();
                 }
             }
@@ -307,11 +315,12 @@ impl Step {
         let queue = KafkaQueue::new(settings.kafka.clone())?;
         let ends: HashMap<TopicPartition, Offset> = ends(&settings)?;
         let total: u64 = ends.values().map(|end| end.unsigned_abs()).sum();
-        let pipeline = pipeline(&settings, &queue, &unique_group(), store(&settings)?, stable, Some(ends))?;
+        let subscription = queue.queue_subscribe(&settings.topics, &unique_group())?;
+        let wanted = pipeline_settings(&settings, DeadLetterTo::None, Some(ends));
+        let pipeline = Pipeline::new(wanted, subscription, store(&settings)?, vec![stable]);
         let watch = pipeline.watch();
-        let workload = self.workload;
         let stop = Stop { graceful: std::future::pending(), abort: std::future::pending() };
-        let running = pipeline.run(move || workload.rows(), stop);
+        let running = pipeline.run(self.rows()?, stop);
         // From the first message read to the last row written: without joining and leaving the group.
         let measuring = async {
             let (mut began, mut moved) = (None, (Instant::now(), 0));
@@ -345,7 +354,7 @@ impl Step {
         };
         let (rows, cost) = measured.ok_or_else(|| Failure::failed(format!("no progress for {PATIENCE:?}")))?;
         let stored = count(&settings).await?;
-        if self.measure != Measure::WholeNull && stored != Some(total) {
+        if !matches!(self.measure, Measure::WholeNull | Measure::WholeNullTyped) && stored != Some(total) {
             return Err(Failure::failed(format!("{total} rows were written and {stored:?} are stored")));
         }
         let average = payload_bytes(&self.batch(&settings)?) as u64 / self.batch(&settings)?.len().max(1) as u64;
@@ -371,6 +380,17 @@ async fn count(settings: &Settings) -> Result<Option<u64>, Failure> {
         Some(Value::Int(number)) => u64::try_from(*number).ok(),
         _ => None,
     })
+}
+
+fn append(rows: &mut dyn RowSource, messages: &[Message], blocks: &mut [Block]) -> Result<(), Failure> {
+    let mut faulty = Vec::new();
+    for (origin, message) in (0..).zip(messages) {
+        rows.append(message, origin, blocks, &mut faulty)?;
+    }
+    match faulty.pop() {
+        None => Ok(()),
+        Some(row) => Err(row.fault.into()),
+    }
 }
 
 fn payload_bytes(messages: &[Message]) -> usize {

@@ -2,17 +2,21 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::ValueEnum;
 use kafka_taos::block::{Block, Places};
 use kafka_taos::codec::{CodecError, Format, partition_of};
-use kafka_taos::mapping::{DemoRows, MessageFault, RowSource};
+use kafka_taos::mapping::config::{FormatConfig, TableConfig, UnmatchedConfig};
+use kafka_taos::mapping::{DemoRows, Mapping, MessageFault, OneRow, Policed, Policies, RowSource};
 use kafka_taos::message::{Message, Outgoing, TopicPartition};
 use kafka_taos::row::{Precision, TaosEncoder, Timestamp};
 use kafka_taos::simulate::Simulator;
 use kafka_taos::tdengine::schema::{DataType, Field, SuperTable};
 use serde::{Deserialize, Serialize};
+
+use crate::cli::Failure;
 
 /// Where both workloads are written.
 pub(super) const DATABASE: &str = "kafka_taos_bench";
@@ -139,28 +143,37 @@ impl Workload {
         Ok(messages)
     }
 
-    /// Makes rows of its messages.
-    pub(super) fn rows(self) -> Rows {
-        match self {
-            Self::W1 => Rows::Demo(DemoRows::new(Format::MsgPack)),
-            Self::W2 => Rows::Meters(MeterRows::default()),
-        }
+    /// What makes rows of its messages, as in a consumer: the demo record by its type, meters by a mapping or, `typed`, by
+    /// theirs.
+    pub(super) fn rows(self, typed: bool) -> Result<impl Fn() -> Box<dyn RowSource> + Clone + Send + 'static, Failure> {
+        let mapping = match self == Self::W2 && !typed {
+            true => Some(meters()?),
+            false => None,
+        };
+        Ok(move || -> Box<dyn RowSource> {
+            let policies = Policies::default();
+            match (&mapping, self) {
+                (Some(mapping), _) => Box::new(Policed::new(policies, mapping.rows())),
+                (None, Self::W1) => Box::new(Policed::new(policies, DemoRows::new(Format::MsgPack))),
+                (None, Self::W2) => Box::new(Policed::new(policies, MeterRows::default())),
+            }
+        })
     }
 }
 
-/// What makes rows of either workload.
-pub(super) enum Rows {
-    Demo(DemoRows),
-    Meters(MeterRows),
-}
+/// The mapping that a user would write for meters.
+const METERS: &str = r#"
+stable    = "meters"
+name      = "{device}"
+timestamp = { field = "ts", unit = "ms" }
+tags      = { groupid = "int", location = "varchar(24)" }
+columns   = { current = "float", voltage = "int", phase = "float" }
+"#;
 
-impl RowSource for Rows {
-    fn append(&mut self, message: &Message, origin: u32, block: &mut Block) -> Result<(), MessageFault> {
-        match self {
-            Self::Demo(rows) => rows.append(message, origin, block),
-            Self::Meters(rows) => rows.append(message, origin, block),
-        }
-    }
+fn meters() -> Result<Mapping, Failure> {
+    let table: TableConfig = toml::from_str(METERS)?;
+    let format = FormatConfig { kind: Some("json".into()), ..FormatConfig::default() };
+    Ok(Mapping::compile(&format, &[table], &UnmatchedConfig::default(), Path::new("."))?)
 }
 
 /// A meter's reading, by hand: text is borrowed from the payload.
@@ -188,8 +201,8 @@ pub(super) struct MeterRows {
     places: Option<(Arc<SuperTable>, Places)>,
 }
 
-impl RowSource for MeterRows {
-    fn append(&mut self, message: &Message, origin: u32, block: &mut Block) -> Result<(), MessageFault> {
+impl OneRow for MeterRows {
+    fn append_one(&mut self, message: &Message, origin: u32, block: &mut Block) -> Result<(), MessageFault> {
         let payload = message.payload.as_deref().ok_or(MessageFault::Tombstone)?;
         let record: Meter<'_> = serde_json::from_slice(payload).map_err(|error| CodecError::Decode {
             format: Format::Json,
