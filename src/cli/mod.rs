@@ -1,5 +1,6 @@
 //! What a user types: one file a command.
 
+mod bench;
 mod check;
 mod config;
 mod console;
@@ -89,6 +90,7 @@ enum Command {
     Preview(preview::Preview),
     Test(test::Test),
     Verify(verify::Verify),
+    Bench(bench::Bench),
     /// Print completions for a shell, to be sourced by it
     Completions {
         /// bash, elvish, fish, powershell or zsh
@@ -186,6 +188,7 @@ pub(crate) fn main() -> ExitCode {
             Command::Preview(command) => command.run(&context).await,
             Command::Test(command) => command.run(&context),
             Command::Verify(command) => command.run(&context).await,
+            Command::Bench(command) => command.run(&context).await,
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Cli::command(), "kafka-taos", &mut std::io::stdout());
                 Ok(Ended::Done)

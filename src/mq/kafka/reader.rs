@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -12,7 +13,7 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::Offset as Position;
 
 use super::admin::Quiet;
-use super::consumer::owned;
+use super::copy::owned;
 use super::{KafkaSettings, StartOffset, translate};
 use crate::message::{Message, Offset, TopicPartition};
 use crate::mq::MqError;
@@ -134,7 +135,10 @@ impl Reader {
         let Some((source, end)) = range else { return (None, None) };
         let is_in_range = message.offset() < *end;
         let is_last = message.offset() + 1 >= *end;
-        (is_in_range.then(|| owned(message, Some(source))), is_last.then_some(message.partition()))
+        (
+            is_in_range.then(|| owned(message, source.clone(), Bytes::copy_from_slice)),
+            is_last.then_some(message.partition()),
+        )
     }
 
     /// Turns to the next topic; false where there is none.
