@@ -134,6 +134,54 @@ fn an_old_row_is_not_written_over_a_newer_one_unless_asked() {
     assert!(fixture.letters(&[]).is_empty());
 }
 
+/// A mapping of messages with several rows.
+const MAPPING: &str = r#"
+[format]
+type = "json"
+[[table]]
+rows      = "/records"
+stable    = "notes"
+name      = "n_{id}"
+timestamp = "ts"
+tags      = { site = "int" }
+columns   = { note = "varchar(10)" }
+"#;
+
+#[test]
+fn of_a_message_that_failed_in_part_only_that_part_is_written_again() {
+    let fixture = Fixture::new("topic");
+    fixture.sql("create stable test.notes (ts timestamp, note varchar(10)) tags (site int)");
+    let config = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(config.path(), MAPPING).unwrap();
+    let config = config.path().to_str().unwrap();
+    let run = |arguments: &[&str]| {
+        fixture.pair.run(&[arguments, &["--config", config, "--dead-letter", "topic:t.dead", "--json"]].concat())
+    };
+    let consume = ["consume", "--until-end", "--topic", "n"];
+    fixture.pair.create_topic("n", 1);
+    let put = |lines: &str| {
+        fixture.pair.run_with_input(&["console", "produce", "--topic", "n"], lines.as_bytes()).expect(0);
+    };
+    let row = |id: &str, note: &str| format!(r#"{{"id":"{id}","ts":1767225600000,"note":"{note}"}}"#);
+    let three =
+        |b: &str| format!(r#"{{"site":1,"records":[{},{},{}]}}"#, row("a", "old"), row("b", b), row("c", "old"));
+    put(&format!("{}\n", three(&wide(20))));
+    let first = run(&consume).expect(3).json();
+    assert_eq!((&first["rows_written"], &first["dead_lettered"]), (&json!(2), &json!(1)), "{first}");
+    let shown = run(&["dead-letter", "show", "n/0/0"]).expect(0).json();
+    assert_eq!((&shown["rows"][0]["element"], &shown["of_rows"]), (&json!(1), &json!(3)), "{shown}");
+    assert_eq!(shown["decoded"]["records"][2]["id"], "c", "{shown}");
+
+    put(&format!(r#"{{"site":1,"records":[{}]}}"#, row("a", "new")));
+    run(&consume).expect(0);
+    fixture.sql("alter stable test.notes modify column note varchar(20)");
+    let replayed = run(&["dead-letter", "replay"]).expect(0).json();
+    assert_eq!((&replayed["replayed"], &replayed["rows_written"]), (&json!(1), &json!(1)), "{replayed}");
+    let stored = fixture.sql("select tbname, note from test.notes order by tbname");
+    assert_eq!(stored, json!([["n_a", "new"], ["n_b", wide(20)], ["n_c", "old"]]));
+    assert_eq!(run(&["dead-letter", "list"]).expect(0).json(), json!([]));
+}
+
 #[test]
 fn letters_are_found_by_what_is_known_of_them() {
     let fixture = Fixture::new("file");

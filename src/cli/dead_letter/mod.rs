@@ -82,13 +82,13 @@ struct PlaceArgs {
 #[command(next_help_heading = "Which")]
 struct FilterArgs {
     /// Messages of this topic; repeat it for several
-    #[arg(id = "of_topic", long = "topic")]
+    #[arg(id = "of_topic", long = "topic", value_name = "TOPIC")]
     topics: Vec<String>,
     /// Messages of this partition
-    #[arg(id = "of_partition", long = "partition")]
+    #[arg(id = "of_partition", long = "partition", value_name = "N")]
     partition: Option<i32>,
     /// The message at this offset, or those from one to another, as in 100..200
-    #[arg(id = "at_offset", long = "offset", value_parser = offsets)]
+    #[arg(id = "at_offset", long = "offset", value_name = "N|FROM..TO", value_parser = offsets)]
     offsets: Option<(Offset, Offset)>,
     /// Whose reason holds this text
     #[arg(long)]
