@@ -130,6 +130,31 @@ impl Column {
         }
     }
 
+    /// A column of one cell, held against the type.
+    ///
+    /// # Errors
+    /// The value does not fit the type.
+    pub fn of_one(data_type: DataType, value: &Value<'_>, precision: Precision) -> Result<Self, CellError> {
+        let mut column = Self::new(data_type);
+        column.push(value, precision)?;
+        Ok(column)
+    }
+
+    /// A column of the cell of `row` alone.
+    pub fn only(&self, row: usize) -> Self {
+        let mut column = Self::new(self.data_type);
+        column.flags.push(self.flags[row]);
+        let cell = self.bytes(row);
+        match &mut column.cells {
+            Cells::Fixed { bytes, .. } => bytes.extend_from_slice(cell),
+            Cells::Variable { spans, bytes } => {
+                spans.push((0, cell.len() as u32));
+                bytes.extend_from_slice(cell);
+            }
+        }
+        column
+    }
+
     pub(super) fn len(&self) -> usize {
         self.flags.len()
     }

@@ -8,7 +8,10 @@
 mod cell;
 mod tables;
 
+use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::fast::RandomState;
 
 pub use self::cell::{CellError, Cells, Column, NULL, UNSET, VALUE};
 use self::tables::Tables;
@@ -105,10 +108,20 @@ pub struct Block {
     tables: Tables,
     /// A row a table.
     tags: Vec<Column>,
+    later_tags: Option<LaterTags>,
     /// The first is the timestamp.
     columns: Vec<Column>,
     table_of_row: Vec<u32>,
     origin_of_row: Vec<Origin>,
+}
+
+/// Tags of rows after the first of their child table, where they differ from those before.
+#[derive(Debug)]
+struct LaterTags {
+    columns: Vec<Column>,
+    rows: usize,
+    /// The last row of each child table that has one.
+    last: HashMap<u32, usize, RandomState>,
 }
 
 /// Which message of a batch a row was made of, and which row of that message it is.
@@ -134,6 +147,7 @@ impl Block {
         Self {
             tags: make(&schema.tags),
             columns: make(&schema.columns),
+            later_tags: None,
             schema,
             tables: Tables::default(),
             table_of_row: Vec::new(),
@@ -164,6 +178,25 @@ impl Block {
     /// The tags, a row a child table.
     pub fn tags(&self) -> &[Column] {
         &self.tags
+    }
+
+    /// Has the tags of every row looked at from now on, not of the first of each child table alone.
+    pub fn watch_tags(&mut self) {
+        self.later_tags.get_or_insert_with(|| LaterTags {
+            columns: self.schema.tags.iter().map(|tag| Column::new(tag.data_type)).collect(),
+            rows: 0,
+            last: HashMap::default(),
+        });
+    }
+
+    /// The tags of the last row of the child table number `table`, if tags are watched, or of its first: columns, and the row
+    /// of them that it is.
+    pub fn last_tags(&self, table: usize) -> (&[Column], usize) {
+        let later = self.later_tags.as_ref();
+        match later.and_then(|later| Some((later, *later.last.get(&(table as u32))?))) {
+            Some((later, row)) => (&later.columns, row),
+            None => (&self.tags, table),
+        }
     }
 
     /// The columns, the timestamp first.
@@ -314,6 +347,30 @@ impl Block {
     }
 }
 
+impl LaterTags {
+    /// Keeps the tags of a row of `table`, whose first row has `tags`, unless they are those that it had before.
+    fn take(&mut self, table: u32, tags: &[Column]) {
+        for column in self.columns.iter_mut().filter(|column| column.len() == self.rows) {
+            column.push_empty(NULL);
+        }
+        let before = self.last.get(&table).copied();
+        let is_as_before = self.columns.iter().zip(tags).all(|(column, first)| {
+            let (before, at) = before.map_or((first, table as usize), |row| (column, row));
+            column.flags[self.rows] == before.flags[at] && column.bytes(self.rows) == before.bytes(at)
+        });
+        if !is_as_before {
+            self.last.insert(table, self.rows);
+            self.rows += 1;
+        }
+        self.cut();
+    }
+
+    /// Forgets the tags of a row that was not taken.
+    fn cut(&mut self) {
+        self.columns.iter_mut().for_each(|column| column.truncate(self.rows));
+    }
+}
+
 fn i64_at(column: &Column, row: usize) -> i64 {
     column.bytes(row).try_into().map_or(0, i64::from_le_bytes)
 }
@@ -342,7 +399,7 @@ pub struct RowBuilder<'b> {
 impl RowBuilder<'_> {
     /// Whether the tags are needed: the block knows a child table's tags from its first row on.
     pub fn wants_tags(&self) -> bool {
-        self.new_table
+        self.new_table || self.block.later_tags.is_some()
     }
 
     /// Sets the tag number `tag`; ignored where [`Self::wants_tags`] says no.
@@ -350,13 +407,14 @@ impl RowBuilder<'_> {
     /// # Errors
     /// The value does not fit the tag, or there is no such tag.
     pub fn set_tag(&mut self, tag: usize, value: &Value<'_>) -> Result<(), RowFault> {
-        if !self.new_table {
-            return Ok(());
-        }
-        let row = self.table as usize;
+        let (tags, row) = match &mut self.block.later_tags {
+            _ if self.new_table => (&mut self.block.tags, self.table as usize),
+            Some(later) => (&mut later.columns, later.rows),
+            None => return Ok(()),
+        };
         // A table is made with all its tags: none without a value.
         let value = if matches!(value, Value::Unset) { &Value::Null } else { value };
-        set(&mut self.block.tags, &self.block.schema, &self.block.schema.tags, tag, row, value)
+        set(tags, &self.block.schema, &self.block.schema.tags, tag, row, value)
     }
 
     /// Sets the column number `column`; 0 is the timestamp. Columns that are not set have no value.
@@ -399,6 +457,8 @@ impl RowBuilder<'_> {
                     tag.push_empty(NULL);
                 }
             }
+        } else if let Some(later) = &mut block.later_tags {
+            later.take(self.table, &block.tags);
         }
         block.table_of_row.push(self.table);
         block.origin_of_row.push(self.origin);
@@ -435,6 +495,9 @@ impl Drop for RowBuilder<'_> {
         }
         let rows = self.block.table_of_row.len();
         self.block.columns.iter_mut().for_each(|column| column.truncate(rows));
+        if let Some(later) = &mut self.block.later_tags {
+            later.cut();
+        }
         if self.new_table {
             self.block.tags.iter_mut().for_each(|column| column.truncate(self.table as usize));
             self.block.tables.pop();
@@ -485,6 +548,37 @@ mod tests {
         assert_eq!((block.rows(), block.tables(), block.table_of(1)), (2, 2, 1));
         assert_eq!((block.columns()[2].bytes(1), block.columns()[1].flags[1]), (&b"ab"[..], NULL));
         assert_eq!(block.tags()[0].bytes(1), "温度".as_bytes());
+    }
+
+    #[test]
+    fn tags_that_change_within_a_block_are_found_where_they_are_watched() {
+        for watched in [false, true] {
+            let mut block = Block::new(schema());
+            if watched {
+                block.watch_tags();
+            }
+            let mut push = |table: &str, tag: &str, ts: i64| {
+                let mut row = block.row(table, 0)?;
+                row.set_tag(0, &tag.into())?;
+                row.set(0, &Value::Int(ts))?;
+                row.finish()
+            };
+            for (n, (table, tag)) in
+                [("a", "x"), ("b", "x"), ("a", "y"), ("b", "x"), ("a", "z"), ("a", "z")].iter().enumerate()
+            {
+                push(table, tag, n as i64).unwrap();
+            }
+            assert_eq!(push("a", "w", i64::MAX).is_err(), true);
+            assert_eq!(push("a", "too long", 9).is_err(), watched);
+            let last = |table| {
+                let (tags, row) = block.last_tags(table);
+                String::from_utf8_lossy(tags[0].bytes(row)).into_owned()
+            };
+            assert_eq!([last(0), last(1)], if watched { ["z", "x"] } else { ["x", "x"] });
+            assert_eq!(block.tags()[0].bytes(0), b"x", "a table is made with its first");
+            block.clear();
+            assert_eq!(block.tables(), 0);
+        }
     }
 
     #[test]
