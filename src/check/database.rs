@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Findings;
 use crate::row::Precision;
-use crate::tdengine::schema::{DataType, Field, SuperTable};
+use crate::tdengine::schema::{Create, Found, SchemaPolicy, SuperTable, differences};
 
 /// A database as the server describes it; what it does not say is `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,28 +21,6 @@ pub struct DatabaseFacts {
     pub wal_level: Option<i64>,
     /// Milliseconds between two times that the log is written to disk; 0: at once.
     pub wal_fsync_period: Option<i64>,
-}
-
-/// What a consumer may make and change.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Plans {
-    /// It makes a database that is not there.
-    pub creates_database: bool,
-    /// It makes super tables that are not there.
-    pub creates_stable: bool,
-    /// It adds columns and tags.
-    pub adds_columns: bool,
-    /// It widens VARCHAR and NCHAR.
-    pub widens: bool,
-}
-
-/// A super table, as the mapping wants it and as it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TableFacts<'t> {
-    /// As the mapping would make it.
-    pub wanted: &'t SuperTable,
-    /// As it is, if it is there.
-    pub there: Option<&'t SuperTable>,
 }
 
 /// Judges a database.
@@ -74,13 +52,19 @@ pub fn judge_database(facts: &DatabaseFacts, findings: &mut Findings) {
     }
 }
 
-/// Judges a super table.
-pub fn judge_table(facts: TableFacts<'_>, plans: Plans, findings: &mut Findings) {
-    let TableFacts { wanted, there } = facts;
+/// Judges a super table that is `wanted` by the mapping, and as it is, if it is there.
+pub fn judge_table(wanted: &SuperTable, there: Option<&SuperTable>, policy: &SchemaPolicy, findings: &mut Findings) {
     let name = wanted.qualified_name();
     let create = wanted.create_statement();
     let Some(there) = there else {
-        return match plans.creates_stable {
+        for wrong in wanted.check() {
+            findings.error(
+                "stable-limits",
+                format!("super table {name} cannot be made: {wrong}"),
+                "correct the mapping",
+            );
+        }
+        return match policy.create >= Create::Stable {
             true => findings.info("stable-will-be-made", format!("super table {name} is made at start: {create}")),
             false => findings.error(
                 "stable-missing",
@@ -89,152 +73,36 @@ pub fn judge_table(facts: TableFacts<'_>, plans: Plans, findings: &mut Findings)
             ),
         };
     };
-    findings.info(
-        "stable",
-        format!("super table {name} has {} columns and {} tags", there.columns.len(), there.tags.len()),
-    );
-    if wanted.composite_key && !there.composite_key {
-        findings.error(
-            "key-differs",
-            format!("{name} has the timestamp alone as its key, the mapping has {} in it too", wanted.columns[1].name),
-            "rows of one timestamp overwrite one another: make the super table anew, with COMPOSITE KEY",
-        );
-    } else if there.composite_key {
-        let key = &there.columns[1].name;
-        if wanted.columns.iter().skip(1).all(|column| column.name != *key) {
-            findings.error(
-                "key-differs",
-                format!("{name} has {key} in its key, and the mapping has no value for it"),
-                format!("add a column {key} to the mapping"),
-            );
+    let (columns, tags) = (there.columns.len(), there.tags.len());
+    findings.info("stable", format!("super table {name} has {columns} columns and {tags} tags"));
+    for difference in differences(wanted, there) {
+        if let Some(statement) = difference.statement(there, policy.evolve) {
+            findings.info("stable-will-change", format!("super table {name} is changed at start: {statement}"));
+            continue;
         }
-    }
-    if wanted.columns[0].name != there.columns[0].name {
-        findings.error(
-            "timestamp-name",
-            format!(
-                "the first column of {name} is {}, in the mapping it is {}",
-                there.columns[0].name, wanted.columns[0].name
+        let text = difference.to_string();
+        let (what, fix) = text.split_once(": ").unwrap_or((&text, "correct the mapping"));
+        let message = format!("super table {name}: {what}");
+        match difference.found {
+            Found::Narrower(_) => findings.warning(
+                "column-narrower",
+                format!("{message}; what does not fit goes to the dead letters"),
+                fix,
             ),
-            format!("timestamp = {{ .., column = \"{}\" }}", there.columns[0].name),
-        );
-    }
-    for (kind, wanted_fields, known) in
-        [("column", &wanted.columns[1..], &there.columns), ("tag", &wanted.tags[..], &there.tags)]
-    {
-        for field in wanted_fields {
-            match known.iter().find(|known| known.name == field.name) {
-                Some(known) => judge_field(&name, kind, field, known, plans, findings),
-                None if plans.adds_columns => {
-                    findings.info("column-will-be-added", format!("{kind} {} is added to {name}", field.name));
-                }
-                None => findings.error(
-                    "column-missing",
-                    format!("{name} has no {kind} {}", field.name),
-                    format!(
-                        "[tdengine] evolve = \"add-column\", or: alter stable {name} add {kind} `{}` {}",
-                        field.name, field.data_type
-                    ),
-                ),
-            }
+            Found::Nothing => findings.error("column-missing", message, fix),
+            Found::Spelled(_) => findings.error("column-spelled", message, fix),
+            Found::Elsewhere => findings.error("column-elsewhere", message, fix),
+            Found::OtherKey(_) => findings.error("key-differs", message, fix),
+            _ => findings.error("column-type", message, fix),
         }
     }
-}
-
-fn judge_field(name: &str, kind: &str, wanted: &Field, there: &Field, plans: Plans, findings: &mut Findings) {
-    let place = format!("{kind} {} of {name}", wanted.name);
-    match fit(wanted.data_type, there.data_type) {
-        Fit::Same => {}
-        Fit::Narrow if plans.widens && is_text(there.data_type) => findings.info(
-            "column-will-be-widened",
-            format!("{place} is widened from {} to {}", there.data_type, wanted.data_type),
-        ),
-        Fit::Narrow => findings.warning(
-            "column-narrower",
-            format!(
-                "{place} is {}, the mapping has {}: what does not fit goes to the dead letters",
-                there.data_type, wanted.data_type
-            ),
-            match is_text(there.data_type) {
-                true => format!(
-                    "[tdengine] evolve = \"widen\", or: alter stable {name} modify {kind} `{}` {}",
-                    wanted.name, wanted.data_type
-                ),
-                false => format!("write {} in the mapping, if that is enough", there.data_type),
-            },
-        ),
-        Fit::Other => findings.error(
-            "column-type",
-            format!("{place} is {}, the mapping has {}", there.data_type, wanted.data_type),
-            format!("write {} in the mapping, or give the column another name", there.data_type),
-        ),
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fit {
-    /// All values of the one are values of the other.
-    Same,
-    /// Some are not.
-    Narrow,
-    /// They are of another kind.
-    Other,
-}
-
-const fn is_text(data_type: DataType) -> bool {
-    matches!(data_type, DataType::Varchar(_) | DataType::NChar(_))
-}
-
-/// How the values of `wanted` fit into a column of `there`.
-fn fit(wanted: DataType, there: DataType) -> Fit {
-    let of = |fits: bool| if fits { Fit::Same } else { Fit::Narrow };
-    if wanted == there {
-        return Fit::Same;
-    }
-    match (wanted, there) {
-        (DataType::Varchar(wanted), DataType::Varchar(there))
-        | (DataType::NChar(wanted), DataType::NChar(there))
-        // In bytes here, in characters there: at worst a character is a byte.
-        | (DataType::Varchar(wanted), DataType::NChar(there))
-        | (DataType::VarBinary(wanted), DataType::VarBinary(there))
-        | (DataType::Geometry(wanted), DataType::Geometry(there)) => of(wanted <= there),
-        (DataType::NChar(wanted), DataType::Varchar(there)) => of(u32::from(wanted) * 4 <= u32::from(there)),
-        (DataType::Decimal { precision, scale }, DataType::Decimal { precision: of_all, scale: of_fraction }) => {
-            of(scale <= of_fraction && precision - scale <= of_all.saturating_sub(of_fraction))
-        }
-        _ => match (range(wanted), range(there)) {
-            (Some(wanted), Some(there)) => of(wanted.0 >= there.0 && wanted.1 <= there.1),
-            (Some(_), None) if matches!(there, DataType::Float | DataType::Double) => Fit::Same,
-            (None, Some(_)) if matches!(wanted, DataType::Float | DataType::Double) => Fit::Narrow,
-            (None, None) => match (wanted, there) {
-                (DataType::Float, DataType::Double) => Fit::Same,
-                (DataType::Double, DataType::Float) => Fit::Narrow,
-                _ => Fit::Other,
-            },
-            _ => Fit::Other,
-        },
-    }
-}
-
-/// The whole numbers that a type takes.
-fn range(data_type: DataType) -> Option<(i128, i128)> {
-    Some(match data_type {
-        DataType::TinyInt => (i8::MIN.into(), i8::MAX.into()),
-        DataType::SmallInt => (i16::MIN.into(), i16::MAX.into()),
-        DataType::Int => (i32::MIN.into(), i32::MAX.into()),
-        DataType::BigInt => (i64::MIN.into(), i64::MAX.into()),
-        DataType::TinyIntUnsigned => (0, u8::MAX.into()),
-        DataType::SmallIntUnsigned => (0, u16::MAX.into()),
-        DataType::IntUnsigned => (0, u32::MAX.into()),
-        DataType::BigIntUnsigned => (0, u64::MAX.into()),
-        _ => return None,
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::Severity::{self, Error, Info, Warning};
     use super::*;
+    use crate::tdengine::schema::{DataType, Field};
 
     fn stable(columns: &[(&str, &str)], tags: &[(&str, &str)], composite_key: bool) -> SuperTable {
         let fields = |list: &[(&str, &str)]| {
@@ -250,62 +118,40 @@ mod tests {
         }
     }
 
-    fn judged(wanted: &SuperTable, there: Option<&SuperTable>, plans: Plans) -> Vec<(&'static str, Severity)> {
+    fn judged(wanted: &SuperTable, there: Option<&SuperTable>, policy: &SchemaPolicy) -> Vec<(&'static str, Severity)> {
         let mut findings = Findings::default();
-        judge_table(TableFacts { wanted, there }, plans, &mut findings);
+        judge_table(wanted, there, policy, &mut findings);
         findings.codes()
     }
 
-    const ALL: Plans = Plans { creates_database: true, creates_stable: true, adds_columns: true, widens: true };
-
     #[test]
     fn what_is_made_at_start_is_worth_knowing_only() {
+        let nothing = SchemaPolicy::default();
+        let all = SchemaPolicy {
+            create: Create::Stable,
+            evolve: "add-column,widen".parse().unwrap(),
+            ..SchemaPolicy::default()
+        };
         let wanted = stable(&[("v", "int"), ("w", "varchar(20)")], &[("t", "int")], false);
-        assert_eq!(judged(&wanted, None, Plans::default()), [("stable-missing", Error)]);
-        assert_eq!(judged(&wanted, None, ALL), [("stable-will-be-made", Info)]);
+        assert_eq!(judged(&wanted, None, &nothing), [("stable-missing", Error)]);
+        assert_eq!(judged(&wanted, None, &all), [("stable-will-be-made", Info)]);
         let there = stable(&[("w", "varchar(10)")], &[("t", "int")], false);
         let codes = [("stable", Info), ("column-missing", Error), ("column-narrower", Warning)];
-        assert_eq!(judged(&wanted, Some(&there), Plans::default()), codes);
-        let codes = [("stable", Info), ("column-will-be-added", Info), ("column-will-be-widened", Info)];
-        assert_eq!(judged(&wanted, Some(&there), ALL), codes);
-        assert_eq!(judged(&wanted, Some(&wanted), Plans::default()), [("stable", Info)]);
+        assert_eq!(judged(&wanted, Some(&there), &nothing), codes);
+        let codes = [("stable", Info), ("stable-will-change", Info), ("stable-will-change", Info)];
+        assert_eq!(judged(&wanted, Some(&there), &all), codes);
+        assert_eq!(judged(&wanted, Some(&wanted), &nothing), [("stable", Info)]);
+        let other = stable(&[("v", "varchar(4)"), ("W", "varchar(20)")], &[("t", "int")], false);
+        let codes = [("stable", Info), ("column-type", Error), ("column-spelled", Error)];
+        assert_eq!(judged(&wanted, Some(&other), &all), codes);
     }
 
     #[test]
     fn another_key_is_an_error() {
-        let (plain, composite) =
-            (stable(&[("k", "int")], &[("t", "int")], false), stable(&[("k", "int")], &[("t", "int")], true));
-        assert_eq!(judged(&composite, Some(&plain), ALL), [("stable", Info), ("key-differs", Error)]);
-        assert_eq!(judged(&plain, Some(&composite), ALL), [("stable", Info)]);
-        let without = stable(&[("v", "int")], &[("t", "int")], false);
-        assert_eq!(judged(&without, Some(&composite), ALL)[1], ("key-differs", Error));
-    }
-
-    #[test]
-    fn types_fit_where_all_values_do() {
-        let kind = |text: &str| text.parse::<DataType>().unwrap();
-        let fits = [
-            ("int", "bigint"),
-            ("int", "double"),
-            ("tinyint unsigned", "smallint"),
-            ("float", "double"),
-            ("varchar(8)", "nchar(8)"),
-            ("decimal(5,2)", "decimal(8,3)"),
-        ];
-        let narrow = [
-            ("bigint", "int"),
-            ("int", "int unsigned"),
-            ("double", "int"),
-            ("nchar(8)", "varchar(8)"),
-            ("decimal(5,2)", "decimal(5,3)"),
-            ("double", "float"),
-        ];
-        let other = [("int", "varchar(8)"), ("bool", "int"), ("timestamp", "bigint"), ("varchar(8)", "varbinary(8)")];
-        for (list, expected) in [(&fits[..], Fit::Same), (&narrow[..], Fit::Narrow), (&other[..], Fit::Other)] {
-            for (wanted, there) in list {
-                assert_eq!(fit(kind(wanted), kind(there)), expected, "{wanted} into {there}");
-            }
-        }
+        let plain = stable(&[("k", "int")], &[("t", "int")], false);
+        let composite = SuperTable { composite_key: true, ..plain.clone() };
+        assert_eq!(judged(&composite, Some(&plain), &SchemaPolicy::default())[1], ("key-differs", Error));
+        assert_eq!(judged(&plain, Some(&composite), &SchemaPolicy::default()), [("stable", Info)]);
     }
 
     #[test]

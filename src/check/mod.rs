@@ -12,7 +12,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-pub use database::{DatabaseFacts, Plans, TableFacts, judge_database, judge_table};
+pub use database::{DatabaseFacts, judge_database, judge_table};
 pub use sample::{SampleFacts, judge_sample};
 pub use topic::{GroupFacts, TopicFacts, judge_group, judge_topic};
 

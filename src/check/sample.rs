@@ -21,7 +21,6 @@ pub struct SampleFacts {
     beyond_micro: Option<Timestamp>,
     /// Where the rows of each table come from.
     tables: BTreeMap<String, BTreeSet<TopicPartition>>,
-    kafka_time_ms: Option<i64>,
 }
 
 /// A bound for what is held of the sample.
@@ -34,9 +33,6 @@ impl SampleFacts {
         self.dropped += u64::from(previewed.dropped);
         let place = || format!("{} offset {}", message.source, message.offset);
         self.dead.extend(previewed.faults.iter().map(|(_, reason)| format!("{}: {reason}", place())));
-        if let Some(time) = message.timestamp_ms.filter(|time| *time > 0) {
-            self.kafka_time_ms = Some(self.kafka_time_ms.map_or(time, |first| first.min(time)));
-        }
         for row in &previewed.rows {
             self.rows += 1;
             if self.tables.len() < MOST_TABLES || self.tables.contains_key(&row.table) {

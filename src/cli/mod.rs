@@ -1,5 +1,7 @@
 //! What a user types: one file a command.
 
+mod bench;
+mod check;
 mod config;
 mod console;
 mod consume;
@@ -43,6 +45,7 @@ Examples:
   kafka-taos produce --topic test --tables 100 --records 1000
   kafka-taos consume --topic test --until-end
   kafka-taos sql 'select count(*) from test.stb'
+  kafka-taos dead-letter list --dead-letter topic:test.dead
 
 Settings come from flags, then the environment, then kafka-taos.toml, then defaults; `kafka-taos config` shows them.
 Exit codes: 0 done; 1 failed; 2 wrong usage or settings; 3 done, with dead letters; 130 and 143 after a signal.";
@@ -83,9 +86,11 @@ enum Command {
     Sql(sql::Sql),
     DeadLetter(dead_letter::DeadLetter),
     Config(config::Config),
+    Check(check::Check),
     Preview(preview::Preview),
     Test(test::Test),
     Verify(verify::Verify),
+    Bench(bench::Bench),
     /// Print completions for a shell, to be sourced by it
     Completions {
         /// bash, elvish, fish, powershell or zsh
@@ -179,9 +184,11 @@ pub(crate) fn main() -> ExitCode {
             Command::Sql(command) => command.run(&context).await,
             Command::DeadLetter(command) => command.run(&context).await,
             Command::Config(command) => command.run(&context),
+            Command::Check(command) => command.run(&context).await,
             Command::Preview(command) => command.run(&context).await,
             Command::Test(command) => command.run(&context),
             Command::Verify(command) => command.run(&context).await,
+            Command::Bench(command) => command.run(&context).await,
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Cli::command(), "kafka-taos", &mut std::io::stdout());
                 Ok(Ended::Done)

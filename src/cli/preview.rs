@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 use kafka_taos::message::Message;
 use kafka_taos::preview::{Preview as Shown, PreviewRow, Previewed};
-use kafka_taos::row::Precision;
 use kafka_taos::tdengine::TdengineError;
 use kafka_taos::tdengine::schema::{Database, SuperTable};
 use serde_json::{Value, json};
@@ -69,7 +68,7 @@ async fn schemas(settings: &Settings) -> Result<Vec<SuperTable>, Failure> {
         return Ok(vec![SuperTable::read(&server?, settings.database()?, stable).await?]);
     };
     let database = settings.tdengine.database.as_deref().unwrap_or("database");
-    let as_made = || mapping.super_tables(database, Precision::default());
+    let as_made = || mapping.super_tables(database, settings.schema.precision);
     let not_there = |error: &TdengineError| {
         tracing::warn!("{error}; shown as the mapping would make it");
     };

@@ -53,11 +53,11 @@ impl Verify {
         let looking = tokio::task::spawn_blocking(move || {
             let mut reader = Reader::new(&asked.kafka, &asked.group()?)?;
             let spans = spans(&asked, &reader, from)?;
-            let dead = dead_letters(&asked)?;
             reader.read(spans.iter().map(|span| (span.source.clone(), span.read())));
-            Ok::<_, Failure>((reader, spans, dead))
+            Ok::<_, Failure>((reader, spans))
         });
-        let (reader, spans, dead) = looking.await.map_err(|error| Failure::failed(error.to_string()))??;
+        let (reader, spans) = looking.await.map_err(|error| Failure::failed(error.to_string()))??;
+        let dead = dead_letters(&settings).await?;
         tell_range(&spans, &group);
         let progress = Arc::new(Progress::default());
         let rows = DemoRows::new(settings.codec);
@@ -175,11 +175,13 @@ fn tell_range(spans: &[Span], group: &str) {
 }
 
 /// All that is in the dead letters, and was not replayed.
-fn dead_letters(settings: &Settings) -> Result<DeadSet, Failure> {
+async fn dead_letters(settings: &Settings) -> Result<DeadSet, Failure> {
     let archive = match &settings.aside.to {
         DeadLetterSetting::None => return Ok(DeadSet::default()),
         DeadLetterSetting::File(folder) => Archive::of_folder(folder, &Filter::default())?,
-        DeadLetterSetting::Topic(topic) => Archive::of_topic(&settings.kafka, topic, &Filter::default())?,
+        DeadLetterSetting::Topic(topic) => {
+            Archive::of_topic(&settings.kafka, topic, &Filter::default(), settings.timeout).await?
+        }
     };
     let mut dead = DeadSet::default();
     for entry in archive.entries() {

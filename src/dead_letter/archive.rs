@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
 use std::path::Path;
+use std::time::Duration;
 
 use super::letter::Line;
 use super::{DeadLetter, LetterId, topic};
@@ -143,11 +144,22 @@ impl Archive {
         Ok(reading.end())
     }
 
-    /// Reads a topic up to where it ends now. Blocks: keep it off the runtime's threads.
+    /// Reads a topic up to where it ends now.
     ///
     /// # Errors
-    /// No broker, or nothing more, within the request timeout; a missing right; no room for temporary files.
-    pub fn of_topic(settings: &KafkaSettings, topic: &str, filter: &Filter) -> Result<Self, ArchiveError> {
+    /// No broker, or nothing more, within `timeout`; a missing right; no room for temporary files.
+    pub async fn of_topic(
+        settings: &KafkaSettings,
+        topic: &str,
+        filter: &Filter,
+        timeout: Duration,
+    ) -> Result<Self, ArchiveError> {
+        let settings = KafkaSettings { request_timeout: timeout, ..settings.clone() };
+        let (topic, filter) = (topic.to_owned(), filter.clone());
+        off_the_runtime(move || Self::read_topic(&settings, &topic, &filter)).await
+    }
+
+    fn read_topic(settings: &KafkaSettings, topic: &str, filter: &Filter) -> Result<Self, ArchiveError> {
         let mut reading = Reading::new(filter);
         let mut spool = Spool::new()?;
         let mut reader = Reader::new(settings, READER)?;
@@ -167,11 +179,20 @@ impl Archive {
     }
 
     /// Reads the payloads that were too large for a topic of dead letters where they came from, and leaves out what is not
-    /// there any more; how many that are. Blocks.
+    /// there any more; how many that are.
     ///
     /// # Errors
     /// As for [`Self::of_topic`].
-    pub fn complete(&mut self, settings: &KafkaSettings) -> Result<usize, ArchiveError> {
+    pub async fn complete(mut self, settings: &KafkaSettings) -> Result<(Self, usize), ArchiveError> {
+        let settings = settings.clone();
+        off_the_runtime(move || {
+            let gone = self.read_omitted(&settings)?;
+            Ok((self, gone))
+        })
+        .await
+    }
+
+    fn read_omitted(&mut self, settings: &KafkaSettings) -> Result<usize, ArchiveError> {
         let mut spool = Spool::new()?;
         let (file, mut reader) = (self.files.len(), Reader::new(settings, READER)?);
         let mut gone = Vec::new();
@@ -241,6 +262,16 @@ impl Archive {
 
 pub(super) fn find(entries: &[Entry], source: &TopicPartition, offset: Offset) -> Option<usize> {
     entries.binary_search_by(|entry| (&entry.source, entry.offset).cmp(&(source, offset))).ok()
+}
+
+async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ArchiveError> + Send + 'static,
+) -> Result<T, ArchiveError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(MqError::Stopped.into()),
+    }
 }
 
 /// In whose name topics are read; nothing is committed.

@@ -220,8 +220,10 @@ fn outgoing(letter: &DeadLetter, form: Form) -> Outgoing {
         rows.iter_mut().for_each(|row| row.sql = None);
     }
     // Without its rows a letter speaks of the whole message.
-    if let (false, Ok(json)) = (rows.is_empty() || form == Form::PlaceAlone, serde_json::to_string(&rows)) {
-        say("kafka-taos-rows", json);
+    if form != Form::PlaceAlone {
+        if let (false, Ok(json)) = (rows.is_empty(), serde_json::to_string(&rows)) {
+            say("kafka-taos-rows", json);
+        }
         if let Some(of_rows) = letter.of_rows {
             say("kafka-taos-of-rows", of_rows.to_string());
         }
@@ -263,24 +265,38 @@ pub(super) fn read(message: Message) -> Option<Line> {
     if say(MARKER)? == DONE {
         return serde_json::from_slice(&payload?).ok().filter(|line| matches!(line, Line::Done { .. }));
     }
-    let number = |name: &str| say(name)?.parse::<i64>().ok();
     Some(Line::Letter(Box::new(DeadLetter {
         topic: say("kafka-taos-topic")?.to_owned(),
-        partition: i32::try_from(number("kafka-taos-partition")?).ok()?,
-        offset: number("kafka-taos-offset")?,
-        timestamp_ms: number("kafka-taos-timestamp"),
+        partition: say("kafka-taos-partition")?.parse().ok()?,
+        offset: say("kafka-taos-offset")?.parse().ok()?,
+        timestamp_ms: say("kafka-taos-timestamp").and_then(|text| text.parse().ok()),
         key,
         payload,
-        omitted_bytes: number("kafka-taos-payload-bytes").and_then(|bytes| u64::try_from(bytes).ok()),
+        omitted_bytes: say("kafka-taos-payload-bytes").and_then(|text| text.parse().ok()),
         headers,
         code: say("kafka-taos-code").map(str::to_owned),
         reason: say("kafka-taos-reason").unwrap_or_default().to_owned(),
-        failed_at_ms: number("kafka-taos-failed-at")?,
-        tries: number("kafka-taos-tries").and_then(|tries| u32::try_from(tries).ok()).unwrap_or(1),
+        failed_at_ms: say("kafka-taos-failed-at")?.parse().ok()?,
+        tries: say("kafka-taos-tries").and_then(|text| text.parse().ok()).unwrap_or(1),
         rows: say("kafka-taos-rows").and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default(),
-        of_rows: number("kafka-taos-of-rows").and_then(|rows| u32::try_from(rows).ok()),
+        of_rows: say("kafka-taos-of-rows").and_then(|text| text.parse().ok()),
         decoded: say("kafka-taos-decoded").and_then(|json| serde_json::from_str(json).ok()),
     })))
+}
+
+impl DeadLetter {
+    /// The letter as a message for a topic.
+    pub fn to_message(&self) -> Outgoing {
+        outgoing(self, Form::Whole)
+    }
+
+    /// The letter that a message in a topic is; `None`: it is none.
+    pub fn from_message(message: Message) -> Option<Self> {
+        match read(message)? {
+            Line::Letter(letter) => Some(*letter),
+            Line::Done { .. } => None,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -11,12 +11,12 @@ use super::dsn::{Dsn, Transport};
 use super::error::{Code, TdengineError};
 use super::rest::RestClient;
 use super::rows::Rows;
-use super::schema::{Database, SchemaPolicy, SuperTable};
+use super::schema::{Database, SchemaPolicy, SuperTable, TagDrift};
 use super::ws::{BindMode, Connection, Statement};
 use super::{ConnectOptions, Sql};
-use crate::block::Block;
+use crate::block::{Block, Column};
 use crate::encode::{sql, stmt2};
-use crate::worker::{Part, Store, Writer};
+use crate::worker::{Part, Store, TagsRead, Writer};
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -151,6 +151,10 @@ impl Store for TaosStore {
             }
         }
     }
+
+    fn tag_drift(&self) -> TagDrift {
+        self.policy.tag_drift
+    }
 }
 
 #[derive(Debug)]
@@ -251,6 +255,19 @@ impl Writer for TaosWriter {
             }
             link => link.sql(text(payload)?).await.map(drop),
         }
+    }
+
+    async fn read_tags(&mut self, schema: &SuperTable, tables: &[&str]) -> TagsRead {
+        schema.read_tags(self.link().await?, tables).await
+    }
+
+    async fn set_tags(
+        &mut self,
+        schema: &SuperTable,
+        table: &str,
+        tags: &[(usize, &Column)],
+    ) -> Result<(), TdengineError> {
+        schema.set_tags(self.link().await?, table, tags).await
     }
 
     fn reconnect(&mut self) {

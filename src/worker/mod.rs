@@ -12,6 +12,7 @@ mod drift;
 #[cfg(test)]
 pub(crate) mod fake;
 mod prepare;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -25,14 +26,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::ack::{AckTracker, Epoch};
-use crate::block::Block;
+use crate::block::{Block, Column};
 use crate::dead_letter::{DeadLetterError, DeadLetters};
 use crate::mapping::{MessageFault, RowSource};
 use crate::message::{Message, Offset, TopicPartition};
 use crate::queue::{BatchQueue, Weigh};
+use crate::row::Value;
 use crate::stats::Stats;
 use crate::tdengine::error::TdengineError;
-use crate::tdengine::schema::SuperTable;
+use crate::tdengine::schema::{SuperTable, TagDrift};
 
 /// A message in a worker's queue, and under which assignment of its partition it was read.
 #[derive(Debug)]
@@ -66,6 +68,11 @@ pub trait Store: Clone + Send + Sync + 'static {
         spare: &mut Vec<Vec<u8>>,
         parts: &mut Vec<Part>,
     ) -> Vec<(u32, String)>;
+
+    /// What becomes of tags that differ from those of a table that exists.
+    fn tag_drift(&self) -> TagDrift {
+        TagDrift::Ignore
+    }
 }
 
 /// What is written at once.
@@ -89,9 +96,29 @@ pub trait Writer: Send + 'static {
         payload: &mut Vec<u8>,
     ) -> impl Future<Output = Result<(), TdengineError>> + Send;
 
+    /// Reads the tags of those of `tables` that are child tables of `schema`, in its order. By default there are none.
+    fn read_tags(&mut self, schema: &SuperTable, tables: &[&str]) -> impl Future<Output = TagsRead> + Send {
+        let _ = (schema, tables);
+        async { Ok(Vec::new()) }
+    }
+
+    /// Gives the child table `table` other tags: each by its place in `schema`, and its only cell.
+    fn set_tags(
+        &mut self,
+        schema: &SuperTable,
+        table: &str,
+        tags: &[(usize, &Column)],
+    ) -> impl Future<Output = Result<(), TdengineError>> + Send {
+        let _ = (schema, table, tags);
+        async { Ok(()) }
+    }
+
     /// Drops the connection; the next call makes a new one, to the next host if there are several.
     fn reconnect(&mut self);
 }
+
+/// Tables, and the values of their tags.
+pub type TagsRead = Result<Vec<(String, Vec<Value<'static>>)>, TdengineError>;
 
 /// Why a worker stopped.
 #[derive(Debug, thiserror::Error)]

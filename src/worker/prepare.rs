@@ -9,7 +9,7 @@ use crate::block::{Block, Origin};
 use crate::encode::sql;
 use crate::mapping::{FaultyRow, Outcome, RowSource};
 use crate::message::Message;
-use crate::tdengine::schema::SuperTable;
+use crate::tdengine::schema::{SuperTable, TagDrift};
 
 /// Makes batches of messages ready to be written.
 pub(super) struct Preparer<S: Store, R> {
@@ -90,7 +90,13 @@ impl<S: Store, R: RowSource> Preparer<S, R> {
                 block.clear();
                 block
             }
-            _ => Block::new(schema.clone()),
+            _ => {
+                let mut block = Block::new(schema.clone());
+                if self.shared.store.tag_drift() == TagDrift::Alter {
+                    block.watch_tags();
+                }
+                block
+            }
         };
         schemas.iter().map(fitting).collect()
     }

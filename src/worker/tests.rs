@@ -170,12 +170,12 @@ async fn rows_at_fault_for_themselves_do_not_have_it_read_all_the_time() {
 async fn a_super_table_that_is_made_anew_is_waited_for() {
     let store = FakeStore::new(|_| Ok(()));
     (store.fake().schema, store.fake().gone) = (schema(3), 5);
-    let run = run(&store, DeadLetterTo::None, lines(10)).await;
-    run.ended.as_ref().unwrap();
-    assert_eq!((run.rows(), run.committable()), (10, vec![(run.source.clone(), 10)]));
+    let back = run(&store, DeadLetterTo::None, lines(10)).await;
+    back.ended.as_ref().unwrap();
+    assert_eq!((back.rows(), back.committable()), (10, vec![(back.source.clone(), 10)]));
     let store = FakeStore::new(|_| Ok(()));
     (store.fake().schema, store.fake().gone) = (schema(3), usize::MAX);
-    let run = self::run(&store, DeadLetterTo::None, lines(10)).await;
+    let run = run(&store, DeadLetterTo::None, lines(10)).await;
     let error = run.ended.as_ref().unwrap_err().to_string();
     assert!(error.contains("super table `power`.`meters` does not exist"), "{error}");
     assert_eq!(run.committable(), vec![], "and nothing is lost");

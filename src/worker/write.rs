@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::decide::{Action, Pauses, Tries, decide};
 use super::prepare::{Preparer, faults_of};
+use super::tags::Tags;
 use super::{Batch, Batches, Fault, OUTAGE_AFTER, Shared, Store, WorkerError, Write, Writer, place, runs};
 use crate::ack::Resolution;
 use crate::block::Block;
@@ -27,6 +28,7 @@ pub(super) struct BatchWriter<S: Store, R> {
     pub(super) outage: Outage,
     /// When a fault last made it look whether a super table has changed.
     pub(super) looked: Option<Instant>,
+    pub(super) tags: Tags,
 }
 
 /// How a batch, or a part of it, ended.
@@ -39,19 +41,21 @@ enum Ended {
 impl<S: Store, R: RowSource> BatchWriter<S, R> {
     pub(super) fn new(shared: Arc<Shared<S>>, preparer: Preparer<S, R>, batches: Arc<Batches>) -> Self {
         let outage = Outage { total: shared.outage.clone(), since: None, counted: false };
-        Self { writer: shared.store.writer(), shared, preparer, batches, outage, looked: None }
+        let tags = Tags::new(shared.store.tag_drift());
+        Self { writer: shared.store.writer(), shared, preparer, batches, outage, looked: None, tags }
     }
 
     pub(super) async fn run(mut self, mut ready: mpsc::Receiver<Batch>) -> Result<(), WorkerError> {
         while let Some(batch) = ready.recv().await {
             let batch = self.write_batch(batch).await?;
+            self.check_tags(&batch).await?;
             // Whatever it said of the rows, the server has answered.
             self.outage.over();
             self.resolve(&batch).await?;
             self.batches.finish();
             self.preparer.recycle(batch);
         }
-        Ok(())
+        self.check_last_tags().await
     }
 
     /// Writes all rows of a batch; those that cannot be written are among its faults afterwards.

@@ -5,7 +5,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod check;
 mod console;
+mod dead_letters;
 mod delivery;
 mod demo;
 mod documents;

@@ -35,3 +35,10 @@ fn topics_are_made_shown_changed_and_dropped() {
     let Some(kafka) = Kafka::start() else { return };
     scenario::a_topic_is_made_shown_changed_and_dropped(&kafka.brokers());
 }
+
+#[test]
+#[ignore = "starts Apache Kafka: run by ./test"]
+fn letters_go_to_a_topic_that_is_made_and_come_back_through_a_wider_table() {
+    let Some(kafka) = Kafka::start() else { return };
+    scenario::letters_go_to_a_topic_and_come_back(&kafka.brokers(), &Pair::start());
+}

@@ -82,13 +82,13 @@ struct PlaceArgs {
 #[command(next_help_heading = "Which")]
 struct FilterArgs {
     /// Messages of this topic; repeat it for several
-    #[arg(id = "of_topic", long = "topic")]
+    #[arg(id = "of_topic", long = "topic", value_name = "TOPIC")]
     topics: Vec<String>,
     /// Messages of this partition
-    #[arg(id = "of_partition", long = "partition")]
+    #[arg(id = "of_partition", long = "partition", value_name = "N")]
     partition: Option<i32>,
     /// The message at this offset, or those from one to another, as in 100..200
-    #[arg(id = "at_offset", long = "offset", value_parser = offsets)]
+    #[arg(id = "at_offset", long = "offset", value_name = "N|FROM..TO", value_parser = offsets)]
     offsets: Option<(Offset, Offset)>,
     /// Whose reason holds this text
     #[arg(long)]
@@ -160,19 +160,18 @@ impl DeadLetter {
 
 /// The letters that are there.
 async fn read(settings: &Settings, filter: Filter) -> Result<Archive, Failure> {
-    let to = settings.aside.to.clone();
-    let kafka = settings.kafka.clone();
-    let reading = tokio::task::spawn_blocking(move || match to {
-        DeadLetterSetting::None => Err(Failure::usage(
-            "where are the dead letters? Give --dead-letter topic:NAME or file:FOLDER, or [dead_letter] to in the configuration",
-        )),
-        DeadLetterSetting::File(folder) if !folder.is_dir() => {
-            Err(Failure::failed(format!("there is no folder {}; check --dead-letter", folder.display())))
+    let archive = match &settings.aside.to {
+        DeadLetterSetting::None => {
+            return Err(Failure::usage(
+                "where are the dead letters? Give --dead-letter topic:NAME or file:FOLDER, or [dead_letter] to in the configuration",
+            ));
         }
-        DeadLetterSetting::File(folder) => Ok(Archive::of_folder(&folder, &filter)?),
-        DeadLetterSetting::Topic(topic) => Ok(Archive::of_topic(&kafka, &topic, &filter)?),
-    });
-    let archive = reading.await.map_err(|error| Failure::failed(error.to_string()))??;
+        DeadLetterSetting::File(folder) if !folder.is_dir() => {
+            return Err(Failure::failed(format!("there is no folder {}; check --dead-letter", folder.display())));
+        }
+        DeadLetterSetting::File(folder) => Archive::of_folder(folder, &filter)?,
+        DeadLetterSetting::Topic(topic) => Archive::of_topic(&settings.kafka, topic, &filter, settings.timeout).await?,
+    };
     if archive.unreadable() > 0 {
         tracing::warn!(
             "{} lines or messages there are no letters: cut short before they counted, or of another program",

@@ -59,12 +59,9 @@ impl Replayed {
         let store = store(settings)?;
         let place = dead_letter_place(settings, true).await?;
         let schemas = super_tables(settings, &store, true).await?;
-        let kafka = settings.kafka.clone();
-        let completing = tokio::task::spawn_blocking(move || {
-            let gone = archive.complete(&kafka)?;
-            Ok::<_, Failure>((archive, gone as u64))
-        });
-        (archive, result.gone) = completing.await.map_err(|error| Failure::failed(error.to_string()))??;
+        let gone;
+        (archive, gone) = archive.complete(&settings.kafka).await?;
+        result.gone = gone as u64;
         if !overwrite {
             result.overwriting = leave_out_overwriting(settings, &mut archive, &schemas).await?;
         }

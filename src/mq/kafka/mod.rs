@@ -2,6 +2,7 @@
 
 mod admin;
 mod consumer;
+mod copy;
 mod producer;
 mod reader;
 mod settings;

@@ -237,15 +237,18 @@ impl Producer {
     /// # Errors
     /// Some were neither within `timeout`.
     pub async fn flush(&self, timeout: Duration) -> Result<(), MqError> {
-        let producer = self.inner.clone();
-        let flushed = tokio::task::spawn_blocking(move || producer.flush(timeout)).await;
-        match flushed {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(MqError::Publish {
-                topic: "any topic".into(),
-                reason: format!("{} messages were not acknowledged within {timeout:?}", self.in_flight()),
-            }),
-            Err(_) => Err(MqError::Stopped),
-        }
+        let producer = self.clone();
+        tokio::task::spawn_blocking(move || producer.flush_blocking(timeout)).await.unwrap_or(Err(MqError::Stopped))
+    }
+
+    /// As [`Self::flush`], blocking the thread.
+    ///
+    /// # Errors
+    /// Some were neither within `timeout`.
+    pub fn flush_blocking(&self, timeout: Duration) -> Result<(), MqError> {
+        self.inner.flush(timeout).map_err(|_| MqError::Publish {
+            topic: "any topic".into(),
+            reason: format!("{} messages were not acknowledged within {timeout:?}", self.in_flight()),
+        })
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -12,7 +13,7 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::Offset as Position;
 
 use super::admin::Quiet;
-use super::consumer::owned;
+use super::copy::owned;
 use super::{KafkaSettings, StartOffset, translate};
 use crate::message::{Message, Offset, TopicPartition};
 use crate::mq::MqError;
@@ -134,7 +135,10 @@ impl Reader {
         let Some((source, end)) = range else { return (None, None) };
         let is_in_range = message.offset() < *end;
         let is_last = message.offset() + 1 >= *end;
-        (is_in_range.then(|| owned(message, Some(source))), is_last.then_some(message.partition()))
+        (
+            is_in_range.then(|| owned(message, source.clone(), Bytes::copy_from_slice)),
+            is_last.then_some(message.partition()),
+        )
     }
 
     /// Turns to the next topic; false where there is none.
@@ -145,7 +149,9 @@ impl Reader {
             for (source, range) in &ranges {
                 list.add_partition_offset(&source.topic, source.partition, Position::Offset(range.start))?;
             }
-            self.consumer.assign(&list)
+            self.consumer.assign(&list)?;
+            // A partition that was paused stays so when it is assigned again.
+            self.consumer.resume(&list)
         };
         assigned().map_err(|error| translate("assigning partitions to read", &error))?;
         self.open = ranges.into_iter().map(|(source, range)| (source.partition, (source, range.end))).collect();

@@ -261,6 +261,15 @@ impl KafkaSettings {
         Ok(self.with_properties(config))
     }
 
+    /// All that librdkafka is told for a producer, to hold ours against one that knows nothing else.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn producer_properties(&self) -> Result<Vec<(String, String)>, MqError> {
+        let config = self.producer()?;
+        Ok(config.config_map().iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
+    }
+
     /// For a producer.
     pub(super) fn producer(&self) -> Result<ClientConfig, MqError> {
         let mut config = self.base()?;

@@ -144,6 +144,25 @@ async fn what_is_replayed_is_done_with_and_what_fails_again_has_one_more_try() {
     assert_eq!(history.len(), store.fake().history.len(), "no row was written twice");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_replay_that_is_killed_leaves_what_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (queue, store) = (topic(1), FakeStore::new(|_| Err(refused(0x060B))));
+    publish_rows(&queue, 0, 0..100).await;
+    let settings = PipelineSettings { dead_letter: DeadLetterTo::File(folder.path().into()), ..until_end(&[100]) };
+    Member::start(&queue, &store, settings).ended().await.unwrap();
+
+    store.answer(slowly(SECOND));
+    let killed = tokio::time::timeout(4 * SECOND, replay(folder.path(), &store, "1")).await;
+    assert!(killed.is_err() && !store.fake().rows.is_empty());
+    let left = Archive::of_folder(folder.path(), &Filter::default()).unwrap().entries().len();
+    assert!(left < 100 && left + store.fake().rows.len() >= 100, "{left} letters, {} rows", store.fake().rows.len());
+    store.answer(|_| Ok(()));
+    replay(folder.path(), &store, "2").await;
+    assert_eq!(store.fake().rows.len(), 100);
+    assert!(Archive::of_folder(folder.path(), &Filter::default()).unwrap().entries().is_empty());
+}
+
 /// Refuses every third message.
 struct Moody(MemoryQueue, AtomicUsize);
 

@@ -11,6 +11,7 @@ mod ensure;
 mod evolve;
 mod limits;
 mod read;
+mod tags;
 
 pub use data_type::DataType;
 pub use ensure::{Create, SchemaPolicy, TagDrift};
