@@ -147,6 +147,16 @@ mod tests {
     }
 
     #[test]
+    fn what_python_compressed_is_read() {
+        let gzip = &include_bytes!("../../tests/fixtures/formats/reading-python.json.gz")[..];
+        let zstd = &include_bytes!("../../tests/fixtures/formats/reading-python.json.zst")[..];
+        for payload in [gzip, zstd] {
+            let found = records(&mut json(Compression::Auto), payload, &plan_of(&["/site/name"]));
+            assert_eq!(found, [[value("Zürich")]]);
+        }
+    }
+
+    #[test]
     fn what_only_looks_compressed_is_read_as_it_is() {
         let fields = Some(vec!["a".to_owned()]);
         let mut decoder = Unpacking::new(Compression::Auto, Box::new(crate::format::CsvDecoder::new(fields)));

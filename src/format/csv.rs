@@ -168,6 +168,16 @@ mod tests {
     }
 
     #[test]
+    fn what_python_wrote_is_read() {
+        let payload = include_bytes!("../../tests/fixtures/formats/readings-python.csv");
+        let plan = plan_of(&["ts", "a;b", "say \"x\"", "empty"]);
+        let found = records(&mut headed().delimiter(b';'), payload, &plan);
+        let expected = |ts, first, second| [value(ts), value(first), value(second), Found::MISSING];
+        let first = expected("1764547200000", "x;y", "he said \"no\"");
+        assert_eq!(found, [first, expected("1764547200001", "two\nlines", "Zürich")]);
+    }
+
+    #[test]
     fn names_delimiter_and_null_are_settings() {
         let fields = Some(vec!["ts".to_owned(), "v".to_owned()]);
         let mut decoder = CsvDecoder::new(fields).delimiter(b';').null("NA".to_owned());

@@ -169,6 +169,27 @@ mod tests {
     }
 
     #[test]
+    fn what_influxdbs_own_client_wrote_is_read() {
+        let payload = include_bytes!("../../tests/fixtures/formats/points-python.line");
+        let places = ["measurement", "host", "/tags/both", "/fields/both", "f", "i", "b", "text", "time", "v"];
+        let found = records(&mut nanos(), payload, &plan_of(&places));
+        let first = [
+            value("m 1,x"),
+            value("a,b=c d"),
+            value("t"),
+            value("x\"y\\z"),
+            value(1.5),
+            value(-2_i64),
+            value(true),
+            value("Zürich, line"),
+            value(Timestamp::new(1_465_839_830, 100_400_200)),
+            Found::MISSING,
+        ];
+        assert_eq!(found[0], first);
+        assert_eq!((&found[1][0], &found[1][9]), (&value("m2"), &value(1_i64)));
+    }
+
+    #[test]
     fn what_the_format_names_itself_comes_first() {
         let found = records(
             &mut nanos(),

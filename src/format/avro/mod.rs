@@ -70,10 +70,11 @@ fn walk<'p>(
     let mut walker = Walker { types: &schema.types, bytes: payload, at: begin, depth: 0, empty: 0, arrays: Vec::new() };
     let (mut record, mut element) = shelf.take(plan);
     let read = walker.value(&mut shelf.record(plan, &mut record), Places::ROOT, schema.root);
-    let read = read.and_then(|()| {
-        if walker.at == payload.len() { Ok(()) } else { Err("more bytes than one record of the schema has") }
-    });
-    read.map_err(|reason| FormatError::new(FORMAT, Some(walker.at), reason))?;
+    let at = |walker: &Walker<'_>, reason| FormatError::new(FORMAT, Some(walker.at), reason);
+    read.map_err(|reason| at(&walker, reason))?;
+    if walker.at < payload.len() {
+        return Err(at(&walker, "more bytes than one record of the schema has"));
+    }
     if visitor.record(&record) {
         for array in 0..plan.elements.len() {
             let begin = shelf.arrays[array];

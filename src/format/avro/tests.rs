@@ -10,6 +10,8 @@ use crate::format::{Found, Path};
 use crate::row::{Timestamp, Value};
 
 const SCHEMA: &str = include_str!("../../../tests/fixtures/formats/reading.avsc");
+/// In blocks that say their size.
+const JAVA: &[u8] = include_bytes!("../../../tests/fixtures/formats/reading-java-avro.bin");
 const FASTAVRO: &[u8] = include_bytes!("../../../tests/fixtures/formats/reading-fastavro.bin");
 
 fn decoder(schema: &str) -> AvroDecoder {
@@ -20,7 +22,7 @@ fn decoder(schema: &str) -> AvroDecoder {
 const MIDNIGHT: i64 = 1_764_547_200;
 
 #[test]
-fn every_type_of_a_record_that_fastavro_wrote() {
+fn every_type_of_a_record_that_others_wrote() {
     let expected: Vec<(&str, Found<'_>)> = vec![
         ("device", value("d1001")),
         ("ts", value(Timestamp::new(MIDNIGHT, 123_000_000))),
@@ -57,9 +59,11 @@ fn every_type_of_a_record_that_fastavro_wrote() {
         ("none", Found::MISSING),
     ];
     let paths: Vec<&str> = expected.iter().map(|(path, _)| *path).collect();
-    let found = records(&mut decoder(SCHEMA), FASTAVRO, &plan_of(&paths)).remove(0);
-    for ((path, expected), found) in expected.iter().zip(&found) {
-        assert_eq!(found, expected, "{path}");
+    for payload in [FASTAVRO, JAVA] {
+        let found = records(&mut decoder(SCHEMA), payload, &plan_of(&paths)).remove(0);
+        for ((path, expected), found) in expected.iter().zip(&found) {
+            assert_eq!(found, expected, "{path}");
+        }
     }
 }
 
@@ -78,7 +82,9 @@ fn elements_have_places_of_their_own() {
         Handed::Element(samples, vec![value(2.5), value(7_i64)]),
         Handed::End,
     ];
-    assert_eq!(collect(&mut decoder(SCHEMA), FASTAVRO, &plan).unwrap(), expected);
+    for payload in [FASTAVRO, JAVA] {
+        assert_eq!(collect(&mut decoder(SCHEMA), payload, &plan).unwrap(), expected);
+    }
 }
 
 #[test]
