@@ -90,6 +90,10 @@ impl Timestamp {
     pub fn in_units(self, precision: Precision) -> Option<i64> {
         let unit = precision.per_second();
         let subsecond = i64::from(self.nanos) / (1_000_000_000 / unit);
+        if let Some(units) = self.seconds.checked_mul(unit).and_then(|units| units.checked_add(subsecond)) {
+            return Some(units);
+        }
+        // Long before 1970 the sum may fit where its first part does not.
         i64::try_from(i128::from(self.seconds) * i128::from(unit) + i128::from(subsecond)).ok()
     }
 }

@@ -92,6 +92,8 @@ counters! {
     merged,
     /// Messages dropped by a rule that the user wrote.
     filtered,
+    /// Child tables whose tags a message had otherwise, counted anew for each other value.
+    tag_drift,
     /// Messages in the dead-letter place.
     dead_lettered,
     /// Messages that this process had read before.

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::ApiKey;
-use kafka_taos::message::{Offset, Outgoing};
+use kafka_taos::message::{Offset, Outgoing, TopicPartition};
 use kafka_taos::mq::kafka::{Admin, KafkaQueue, KafkaSettings, KafkaSubscription, StartOffset};
-use kafka_taos::mq::{Event, MessageQueue as _, MqError, Subscription as _};
+use kafka_taos::mq::{Control as _, Event, MessageQueue as _, MqError, Subscription as _};
 use kafka_taos_embedded::kafka::{Broker, BrokerConfig, Effect};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -54,4 +54,22 @@ async fn a_start_that_is_not_there_is_a_failure() {
     let mut subscription = queue.queue_subscribe(&["t".to_owned()], "g").unwrap();
     let error = first(&mut subscription).await.unwrap_err().to_string();
     assert!(error.contains("t/0") && error.contains("another start"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_was_paused_when_it_was_lost_is_read_when_it_comes_back() {
+    let (broker, queue) = ten_messages(StartOffset::Earliest).await;
+    let mut subscription = queue.queue_subscribe(&["t".to_owned()], "g").unwrap();
+    assert_eq!(first(&mut subscription).await.unwrap(), 0);
+    subscription.control().pause(&[TopicPartition::new("t", 0)]);
+    broker.faults().expire_member("g", "kafka-taos");
+    let lost = async {
+        loop {
+            if let Event::Revoked(revocation) = subscription.next().await.expect("the subscription goes on") {
+                return revocation.release(Vec::new());
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(40), lost).await.expect("it is lost");
+    assert_eq!(first(&mut subscription).await.unwrap(), 0, "nothing was committed");
 }

@@ -4,7 +4,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::ext::IdentExt as _;
 use syn::spanned::Spanned as _;
-use syn::{Attribute, Data, DeriveInput, Error, Fields, Ident, LitStr, Result, Type};
+use syn::{Attribute, Data, DeriveInput, Error, Fields, GenericArgument, Ident, LitStr, PathArguments, Result, Type};
 
 /// The longest name of a column or tag, in bytes.
 const MAX_NAME_BYTES: usize = 64;
@@ -282,7 +282,14 @@ impl Field {
     /// Whether the field's type is plainly a string: then a name need not be copied.
     fn is_text(&self) -> bool {
         match &self.ty {
-            Type::Path(path) => path.path.is_ident("String"),
+            Type::Path(path) if path.path.is_ident("String") => true,
+            Type::Path(path) => path.path.segments.last().is_some_and(|last| match &last.arguments {
+                PathArguments::AngleBracketed(of) if last.ident == "Cow" => of
+                    .args
+                    .iter()
+                    .any(|of| matches!(of, GenericArgument::Type(Type::Path(of)) if of.path.is_ident("str"))),
+                _ => false,
+            }),
             Type::Reference(reference) => matches!(&*reference.elem, Type::Path(path) if path.path.is_ident("str")),
             _ => false,
         }

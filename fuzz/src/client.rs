@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use kafka_taos::config::file::FileConfig;
-use kafka_taos::dead_letter::{self, DeadLetterSetting};
+use kafka_taos::dead_letter::{self, Archive, DeadLetter, DeadLetterSetting, Filter};
+use kafka_taos::message::{Header, Outgoing, TopicPartition};
 use kafka_taos::row::Precision;
 use kafka_taos::tdengine::raw_block::RawBlock;
 use kafka_taos::tdengine::rows::{cell_json, cell_text};
@@ -50,11 +51,35 @@ pub fn raw_block(input: &[u8]) {
     }
 }
 
-/// A file of dead letters.
+/// A file of dead letters, and a message in a topic of them: each line of the input is a header, the last the payload.
 pub fn dead_letters(input: &[u8]) {
     let letters = dead_letter::read(&String::from_utf8_lossy(input));
     let lines: Vec<_> = letters.iter().map(|letter| serde_json::to_string(letter).expect("plain fields")).collect();
     assert_eq!(dead_letter::read(&lines.join("\n")), letters);
+
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("1.jsonl"), input).expect("write a file");
+    let mut archive = Archive::of_folder(folder.path(), &Filter::default()).expect("any file can be read");
+    for index in 0..archive.entries().len() {
+        let letter = archive.letter(index).expect("what was found can be read");
+        assert!(archive.entries()[index].ids().any(|id| id == letter.id()));
+        assert_eq!(DeadLetter::from_message(as_read(letter.to_message())), Some(letter));
+    }
+
+    let mut lines: Vec<_> = input.split(|byte| *byte == b'\n').map(Bytes::copy_from_slice).collect();
+    let payload = lines.pop();
+    let header = |line: Bytes| {
+        let at = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+        let value = line.get(at + 1..).map(Bytes::copy_from_slice);
+        Header { name: String::from_utf8_lossy(&line[..at]).into_owned(), value }
+    };
+    let headers = lines.into_iter().map(header).collect();
+    DeadLetter::from_message(as_read(Outgoing { payload, headers, ..Outgoing::default() }));
+}
+
+fn as_read(Outgoing { key, payload, headers, .. }: Outgoing) -> kafka_taos::message::Message {
+    let source = TopicPartition::new("dead", 0);
+    kafka_taos::message::Message { source, offset: 0, timestamp_ms: None, key, payload, headers }
 }
 
 /// The messages of a server over WebSocket: the login is answered well, then each request with the next message. In a text `$R`

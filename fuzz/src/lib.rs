@@ -5,6 +5,7 @@
 mod broker;
 mod client;
 mod endpoint;
+mod formats;
 mod input;
 mod records;
 mod runtime;
@@ -12,4 +13,8 @@ mod runtime;
 pub use broker::{broker_batch, broker_folder, broker_requests};
 pub use client::{dead_letters, dsn, raw_block, rest_replies, settings, ws_replies};
 pub use endpoint::{bind, bind_frame, endpoint_http, endpoint_messages, sql};
+pub use formats::{
+    format_avro, format_compressed, format_csv, format_json, format_line, format_msgpack, format_protobuf,
+    format_schema,
+};
 pub use records::{codec, record_json, record_msgpack};

@@ -3,7 +3,9 @@
 use clap::Args;
 use comfy_table::{Table, presets};
 
-use super::settings::{AdminArgs, CommonArgs, DeadLetterArgs, KafkaArgs, PolicyArgs, QueueArgs, TdengineArgs};
+use super::settings::{
+    AdminArgs, CommonArgs, DeadLetterArgs, KafkaArgs, PolicyArgs, QueueArgs, SchemaArgs, TdengineArgs,
+};
 use super::{Context, Ended, Failure};
 
 /// Print the settings in force and where each came from; secrets as ***
@@ -13,6 +15,8 @@ pub(super) struct Config {
     kafka: KafkaArgs,
     #[command(flatten)]
     tdengine: TdengineArgs,
+    #[command(flatten)]
+    schema: SchemaArgs,
     #[command(flatten)]
     queue: QueueArgs,
     #[command(flatten)]

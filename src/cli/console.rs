@@ -163,7 +163,9 @@ async fn consume(
                 out.flush()?;
             }
             Some(Event::Revoked(revocation)) => revocation.release(Vec::new()),
-            Some(Event::Error(error @ (MqError::Denied { .. } | MqError::Settings(_)))) => return Err(error.into()),
+            Some(Event::Error(error @ (MqError::Denied { .. } | MqError::Fatal { .. } | MqError::Settings(_)))) => {
+                return Err(error.into());
+            }
             Some(Event::Error(error)) if quiet_since.elapsed() > Duration::from_secs(1) => {
                 quiet_since = Instant::now();
                 tracing::warn!(%error, "reading has trouble; it is being retried");

@@ -11,15 +11,14 @@ use kafka_taos::message::{Offset, TopicPartition};
 use kafka_taos::mq::MessageQueue as _;
 use kafka_taos::mq::kafka::{Admin, KafkaQueue};
 use kafka_taos::pipeline::{Pipeline, PipelineSettings, Stop, Watch};
-use kafka_taos::row::Precision;
 use kafka_taos::stats::{PartitionStats, Snapshot, line};
-use kafka_taos::tdengine::schema::SuperTable;
-use kafka_taos::tdengine::{Class, ConnectOptions, TaosStore, TdengineError};
+use kafka_taos::tdengine::schema::{Database, SuperTable};
+use kafka_taos::tdengine::{Class, TaosStore, TdengineError};
 use serde::Serialize;
 
 use super::dead_letter::dead_letter_place;
 use super::settings::{
-    AdminArgs, CommonArgs, DeadLetterArgs, KafkaArgs, PolicyArgs, QueueArgs, Settings, TdengineArgs,
+    AdminArgs, CommonArgs, DeadLetterArgs, KafkaArgs, PolicyArgs, QueueArgs, SchemaArgs, Settings, TdengineArgs,
 };
 use super::signals::Signals;
 use super::{Context, Ended, Failure, every_second};
@@ -37,6 +36,8 @@ pub(super) struct Consume {
     kafka: KafkaArgs,
     #[command(flatten)]
     tdengine: TdengineArgs,
+    #[command(flatten)]
+    schema: SchemaArgs,
     #[command(flatten)]
     queue: QueueArgs,
     #[command(flatten)]
@@ -56,6 +57,7 @@ struct Consumed {
     rows_written: u64,
     merged: u64,
     filtered: u64,
+    tag_drift: u64,
     dead_lettered: u64,
     redelivered: u64,
     batches: u64,
@@ -73,6 +75,7 @@ impl Consumed {
             rows_written: snapshot.rows_written,
             merged: snapshot.merged,
             filtered: snapshot.filtered,
+            tag_drift: snapshot.tag_drift,
             dead_lettered: snapshot.dead_lettered,
             redelivered: snapshot.redelivered,
             batches: snapshot.batches,
@@ -209,11 +212,11 @@ pub(super) fn ends(settings: &Settings) -> Result<HashMap<TopicPartition, Offset
 
 pub(super) fn store(settings: &Settings) -> Result<TaosStore, Failure> {
     settings.write.check(&settings.tdengine).map_err(Failure::usage)?;
-    let options = ConnectOptions { connect_timeout: settings.timeout, ..ConnectOptions::default() };
-    Ok(TaosStore::new(settings.tdengine.clone(), settings.write, options))
+    let store = TaosStore::new(settings.tdengine.clone(), settings.write, settings.connect_options());
+    Ok(store.with_policy(settings.schema.clone()))
 }
 
-/// Reads the super tables that rows go to: those of the mapping, or that of the demo record.
+/// Reads the super tables that rows go to, made or changed as the mapping wants them: its own, or that of the demo record.
 pub(super) async fn super_tables(
     settings: &Settings,
     store: &TaosStore,
@@ -224,25 +227,32 @@ pub(super) async fn super_tables(
         let stable = settings.stable.as_deref().unwrap_or("stb");
         return Ok(vec![super_table(store, database, stable, at_once).await?]);
     };
+    let Database { precision, .. } = waiting(at_once, || store.database(database)).await?;
+    store.keep(mapping.super_tables(database, precision));
     let mut schemas = Vec::new();
-    for wanted in mapping.super_tables(database, Precision::default()) {
+    for wanted in mapping.super_tables(database, precision) {
         schemas.push(super_table(store, database, &wanted.name, at_once).await?);
     }
     Ok(schemas)
 }
 
-/// Reads the super table. A consumer that runs waits for a server that is away, and for a table that is not there yet;
-/// with `at_once` both are failures.
+/// Reads the super table.
 pub(super) async fn super_table(
     store: &TaosStore,
     database: &str,
     stable: &str,
     at_once: bool,
 ) -> Result<SuperTable, Failure> {
+    waiting(at_once, || store.read_schema(database, stable)).await
+}
+
+/// What `read` reads. A consumer that runs waits for a server that is away, and for what is not there yet; with `at_once`
+/// both are failures.
+async fn waiting<T>(at_once: bool, read: impl AsyncFn() -> Result<T, TdengineError>) -> Result<T, Failure> {
     let mut told = String::new();
     loop {
-        let error = match store.read_schema(database, stable).await {
-            Ok(schema) => return Ok(schema),
+        let error = match read().await {
+            Ok(read) => return Ok(read),
             Err(error) => error,
         };
         let may_come = matches!(error, TdengineError::NoDatabase { .. } | TdengineError::NoSuperTable { .. });

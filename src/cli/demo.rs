@@ -95,7 +95,7 @@ impl Demo {
         }
         let endpoint = match own_tdengine {
             true => None,
-            false => Some(start_endpoint(0, self.data_dir.as_deref()).await?),
+            false => Some(start_endpoint(0, self.data_dir.as_deref(), false).await?),
         };
         if let Some(endpoint) = &endpoint {
             let url = format!("ws://root:taosdata@{}/demo", endpoint.address());

@@ -24,6 +24,9 @@ pub(super) struct Embedded {
     /// Keep the data in this folder; without it, it is gone at the end
     #[arg(long)]
     data_dir: Option<PathBuf>,
+    /// Let TDengine answer binary inserts and keep nothing of them: to measure what comes before
+    #[arg(long)]
+    discard: bool,
     /// Let a server fail on purpose: kafka:SPEC or tdengine:SPEC, see below; may be repeated
     #[arg(long = "fault", value_name = "SPEC")]
     faults: Vec<Fault>,
@@ -73,7 +76,7 @@ impl Embedded {
     pub(super) async fn run(self, context: &Context<'_>) -> Result<Ended, Failure> {
         let signals = Signals::watch()?;
         let broker = start_broker(self.kafka_port, self.data_dir.as_deref()).await?;
-        let endpoint = start_endpoint(self.tdengine_port, self.data_dir.as_deref()).await?;
+        let endpoint = start_endpoint(self.tdengine_port, self.data_dir.as_deref(), self.discard).await?;
         for fault in self.faults {
             match fault {
                 Fault::Kafka(fault) => broker.faults().add(fault),
@@ -102,9 +105,10 @@ pub(super) async fn start_broker(port: u16, data_dir: Option<&Path>) -> Result<B
     Broker::start(config).await.map_err(|error| Failure::failed(format!("embedded Kafka: {error}")))
 }
 
-pub(super) async fn start_endpoint(port: u16, data_dir: Option<&Path>) -> Result<Endpoint, Failure> {
+pub(super) async fn start_endpoint(port: u16, data_dir: Option<&Path>, discard: bool) -> Result<Endpoint, Failure> {
     let mut config = EndpointConfig::default();
     config.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     config.data_dir = data_dir.map(|folder| folder.join("tdengine"));
+    config.discard = discard;
     Endpoint::start(config).await.map_err(|error| Failure::failed(format!("embedded TDengine: {error}")))
 }

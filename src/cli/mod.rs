@@ -1,17 +1,24 @@
 //! What a user types: one file a command.
 
+mod bench;
+mod check;
 mod config;
 mod console;
 mod consume;
 mod dead_letter;
 mod demo;
 mod embedded;
+mod infer;
+mod preview;
 mod produce;
+mod sample;
 mod settings;
 mod signals;
 mod simulator;
 mod sql;
+mod test;
 mod topic;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +46,7 @@ Examples:
   kafka-taos produce --topic test --tables 100 --records 1000
   kafka-taos consume --topic test --until-end
   kafka-taos sql 'select count(*) from test.stb'
+  kafka-taos dead-letter list --dead-letter topic:test.dead
 
 Settings come from flags, then the environment, then kafka-taos.toml, then defaults; `kafka-taos config` shows them.
 Exit codes: 0 done; 1 failed; 2 wrong usage or settings; 3 done, with dead letters; 130 and 143 after a signal.";
@@ -77,7 +85,14 @@ enum Command {
     Topic(topic::Topic),
     Console(console::Console),
     Sql(sql::Sql),
+    DeadLetter(dead_letter::DeadLetter),
     Config(config::Config),
+    Check(check::Check),
+    Infer(infer::Infer),
+    Preview(preview::Preview),
+    Test(test::Test),
+    Verify(verify::Verify),
+    Bench(bench::Bench),
     /// Print completions for a shell, to be sourced by it
     Completions {
         /// bash, elvish, fish, powershell or zsh
@@ -169,7 +184,14 @@ pub(crate) fn main() -> ExitCode {
             Command::Topic(command) => command.run(&context).await,
             Command::Console(command) => command.run(&context).await,
             Command::Sql(command) => command.run(&context).await,
+            Command::DeadLetter(command) => command.run(&context).await,
             Command::Config(command) => command.run(&context),
+            Command::Check(command) => command.run(&context).await,
+            Command::Infer(command) => command.run(&context).await,
+            Command::Preview(command) => command.run(&context).await,
+            Command::Test(command) => command.run(&context),
+            Command::Verify(command) => command.run(&context).await,
+            Command::Bench(command) => command.run(&context).await,
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Cli::command(), "kafka-taos", &mut std::io::stdout());
                 Ok(Ended::Done)

@@ -112,7 +112,7 @@ impl CodecError {
     }
 }
 
-fn brief(reason: &dyn fmt::Display) -> String {
+pub(crate) fn brief(reason: &dyn fmt::Display) -> String {
     let mut text = reason.to_string();
     if let Some((end, _)) = text.char_indices().nth(MAX_REASON_CHARS - 1) {
         text.truncate(end);

@@ -128,8 +128,13 @@ pub struct Tdengine {
     pub password_file: Option<PathBuf>,
     pub stable: Option<String>,
     pub write: Option<String>,
+    pub answer_timeout: Option<String>,
     /// What is made where it is missing: `none` (the default), `stable`, `database,stable`.
     pub create: Option<String>,
+    /// The precision of a database that is made: `ms` (the default), `us`, `ns`.
+    pub precision: Option<String>,
+    /// Further options of a database that is made, as `create database` has them: `keep 365d vgroups 4`.
+    pub database_options: Option<String>,
     /// What is changed where the mapping wants more: `none` (the default), `add-column`, `widen`, `add-column,widen`.
     pub evolve: Option<String>,
     /// Where a message's tags differ from its table's: `log` (the default), `ignore`, `alter`.

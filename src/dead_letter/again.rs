@@ -112,7 +112,10 @@ mod tests {
             )
         };
         let mut letters = DeadLetters::new(DeadLetterTo::File(folder.path().into()), "1");
-        letters.keep(&[letter(1, &[1, 3], Some(4)), letter(2, &[1], Some(2)), letter(3, &[], None)]).await.unwrap();
+        letters
+            .keep(&mut vec![letter(1, &[1, 3], Some(4)), letter(2, &[1], Some(2)), letter(3, &[], None)])
+            .await
+            .unwrap();
         let archive = Archive::of_folder(folder.path(), &Filter::default()).unwrap();
         let mut rows = FaultyRows::new(archive.entries().into(), Bytes);
         let mut blocks = [Block::new(Arc::new(schema(2)))];

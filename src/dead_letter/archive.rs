@@ -4,17 +4,18 @@
 //! count as one: the last that was put there, of all rows that any of them names. The letters themselves stay where they
 //! are, on disk (of a topic: in a temporary file); in memory are some 100 bytes each.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
 use super::letter::Line;
 use super::{DeadLetter, LetterId, topic};
-use crate::message::{Offset, TopicPartition};
-use crate::mq::kafka::{Admin, KafkaQueue, KafkaSettings, StartOffset};
-use crate::mq::{Event, MessageQueue as _, MqError, Subscription as _};
+use crate::message::{Message, Offset, TopicPartition};
+use crate::mq::MqError;
+use crate::mq::kafka::{Admin, KafkaSettings, Reader};
 
 /// Which letters are meant.
 #[derive(Clone, Debug, Default)]
@@ -69,14 +70,6 @@ pub enum ArchiveError {
     /// The topic.
     #[error(transparent)]
     Mq(#[from] MqError),
-    /// The topic said nothing more before its end was reached.
-    #[error("reading dead letters in topic {topic}: nothing came for {after:?}, and its end was not reached")]
-    Silent {
-        /// Its name.
-        topic: String,
-        /// How long was waited.
-        after: Duration,
-    },
 }
 
 /// A message whose letters are not done with.
@@ -86,8 +79,8 @@ pub struct Entry {
     pub source: TopicPartition,
     /// Its offset there.
     pub offset: Offset,
-    /// When its letters were put here, the last one last.
-    pub failed_at_ms: Vec<i64>,
+    /// When its letters were put here, and how often it had failed by then; the last one last.
+    letters: Vec<(i64, u32)>,
     /// How often it has failed.
     pub tries: u32,
     /// The rows at fault, by their places in the message, ascending; `None`: all of it.
@@ -103,11 +96,12 @@ pub struct Entry {
 impl Entry {
     /// All letters of the message.
     pub fn ids(&self) -> impl Iterator<Item = LetterId> {
-        self.failed_at_ms.iter().map(|&failed_at_ms| LetterId {
+        self.letters.iter().map(|&(failed_at_ms, tries)| LetterId {
             topic: self.source.topic.to_string(),
             partition: self.source.partition,
             offset: self.offset,
             failed_at_ms,
+            tries,
         })
     }
 }
@@ -118,6 +112,7 @@ pub struct Archive {
     files: Vec<File>,
     /// In the order of their partitions and offsets.
     entries: Vec<Entry>,
+    done: HashSet<LetterId>,
     unreadable: u64,
 }
 
@@ -159,54 +154,80 @@ impl Archive {
         filter: &Filter,
         timeout: Duration,
     ) -> Result<Self, ArchiveError> {
+        let settings = KafkaSettings { request_timeout: timeout, ..settings.clone() };
+        let (topic, filter) = (topic.to_owned(), filter.clone());
+        off_the_runtime(move || Self::read_topic(&settings, &topic, &filter)).await
+    }
+
+    fn read_topic(settings: &KafkaSettings, topic: &str, filter: &Filter) -> Result<Self, ArchiveError> {
         let mut reading = Reading::new(filter);
-        let failed = |source| ArchiveError::Read { path: std::env::temp_dir(), source };
-        let file = tempfile::tempfile().map_err(failed)?;
-        let mut spool = BufWriter::new(file);
-        let mut at = 0;
-        let mut ends = ends(settings, topic, timeout)?;
-        let settings = KafkaSettings { start: StartOffset::Earliest, ..settings.clone() };
-        let mut subscription = KafkaQueue::new(settings)?.subscribe(&[topic.to_owned()])?;
-        while !ends.is_empty() {
-            let silent = |_| ArchiveError::Silent { topic: topic.to_owned(), after: timeout };
-            match tokio::time::timeout(timeout, subscription.next()).await.map_err(silent)? {
-                Some(Event::Messages(messages)) => {
-                    for message in messages {
-                        let (partition, offset) = (message.source.partition, message.offset);
-                        match topic::read(message) {
-                            Some(line) => {
-                                if let Line::Letter(_) = &line {
-                                    let text = serde_json::to_vec(&line).map_err(|error| failed(error.into()))?;
-                                    spool.write_all(&text).map_err(failed)?;
-                                    reading.line(line, 0, at, text.len());
-                                    at += text.len() as u64;
-                                } else {
-                                    reading.line(line, 0, at, 0);
-                                }
-                            }
-                            None => reading.archive.unreadable += 1,
-                        }
-                        ends.retain(|of, end| *of != partition || offset + 1 < *end);
-                    }
+        let mut spool = Spool::new()?;
+        let mut reader = Reader::new(settings, READER)?;
+        reader.read(ranges(settings, topic)?);
+        while let Some(message) = reader.next()? {
+            match topic::read(message) {
+                Some(line @ Line::Letter(_)) => {
+                    let (start, length) = spool.put(&line)?;
+                    reading.line(line, 0, start, length);
                 }
-                Some(Event::End(source, offset)) => {
-                    ends.retain(|of, end| *of != source.partition || offset < *end);
-                }
-                Some(Event::Error(
-                    error @ (MqError::Denied { .. } | MqError::Settings(_) | MqError::UnknownTopic { .. }),
-                )) => return Err(error.into()),
-                Some(Event::Revoked(revocation)) => revocation.release(Vec::new()),
-                Some(_) => {}
-                None => return Err(MqError::Stopped.into()),
+                Some(note) => reading.line(note, 0, 0, 0),
+                None => reading.archive.unreadable += 1,
             }
         }
-        reading.archive.files.push(spool.into_inner().map_err(|error| failed(error.into_error()))?);
+        reading.archive.files.push(spool.end()?);
         Ok(reading.end())
+    }
+
+    /// Reads the payloads that were too large for a topic of dead letters where they came from, and leaves out what is not
+    /// there any more; how many that are.
+    ///
+    /// # Errors
+    /// As for [`Self::of_topic`].
+    pub async fn complete(mut self, settings: &KafkaSettings) -> Result<(Self, usize), ArchiveError> {
+        let settings = settings.clone();
+        off_the_runtime(move || {
+            let gone = self.read_omitted(&settings)?;
+            Ok((self, gone))
+        })
+        .await
+    }
+
+    fn read_omitted(&mut self, settings: &KafkaSettings) -> Result<usize, ArchiveError> {
+        let mut spool = Spool::new()?;
+        let (file, mut reader) = (self.files.len(), Reader::new(settings, READER)?);
+        let mut gone = Vec::new();
+        for index in 0..self.entries.len() {
+            let mut letter = self.letter(index).map_err(Spool::failed)?;
+            if letter.omitted_bytes.take().is_none() {
+                continue;
+            }
+            let Entry { source, offset, .. } = &self.entries[index];
+            reader.read([(source.clone(), *offset..offset + 1)]);
+            match reader.next() {
+                Ok(Some(message)) => {
+                    let Message { key, payload, headers, .. } = message;
+                    let whole = DeadLetter { key, payload, headers, ..letter };
+                    let (start, length) = spool.put(&Line::Letter(Box::new(whole)))?;
+                    let entry = &mut self.entries[index];
+                    (entry.file, entry.start, entry.length) = (file, start, length);
+                }
+                Ok(None) | Err(MqError::NoSuchOffset { .. } | MqError::UnknownTopic { .. }) => gone.push(index),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.files.push(spool.end()?);
+        gone.iter().rev().for_each(|&index| _ = self.entries.remove(index));
+        Ok(gone.len())
     }
 
     /// The messages whose letters are not done with, in the order of their partitions and offsets.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// The letters that are noted as done with: what they hold was put back in.
+    pub fn done(&self) -> impl Iterator<Item = &LetterId> {
+        self.done.iter()
     }
 
     /// Lines, or messages, that are no letters: cut short before they counted, or of another program.
@@ -243,17 +264,58 @@ pub(super) fn find(entries: &[Entry], source: &TopicPartition, offset: Offset) -
     entries.binary_search_by(|entry| (&entry.source, entry.offset).cmp(&(source, offset))).ok()
 }
 
-/// Where each partition of the topic ends now, but for those that are empty.
-fn ends(settings: &KafkaSettings, topic: &str, timeout: Duration) -> Result<BTreeMap<i32, Offset>, MqError> {
-    let admin = Admin::new(settings)?;
-    let mut ends = BTreeMap::new();
-    for partition in 0..i32::try_from(admin.partitions(topic, timeout)?).unwrap_or(i32::MAX) {
-        let (first, end) = admin.watermarks(&TopicPartition::new(topic, partition), timeout)?;
-        if first < end {
-            ends.insert(partition, end);
-        }
+async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ArchiveError> + Send + 'static,
+) -> Result<T, ArchiveError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(MqError::Stopped.into()),
     }
-    Ok(ends)
+}
+
+/// In whose name topics are read; nothing is committed.
+const READER: &str = "kafka-taos-dead-letters";
+
+/// All of a topic that there is now.
+fn ranges(settings: &KafkaSettings, topic: &str) -> Result<Vec<(TopicPartition, Range<Offset>)>, MqError> {
+    let (admin, timeout) = (Admin::new(settings)?, settings.request_timeout);
+    let mut ranges = Vec::new();
+    for partition in 0..i32::try_from(admin.partitions(topic, timeout)?).unwrap_or(i32::MAX) {
+        let source = TopicPartition::new(topic, partition);
+        let (first, end) = admin.watermarks(&source, timeout)?;
+        ranges.push((source, first..end));
+    }
+    Ok(ranges)
+}
+
+/// Letters on disk that stand in no file.
+struct Spool {
+    file: BufWriter<File>,
+    length: u64,
+}
+
+impl Spool {
+    fn failed(source: std::io::Error) -> ArchiveError {
+        ArchiveError::Read { path: std::env::temp_dir(), source }
+    }
+
+    fn new() -> Result<Self, ArchiveError> {
+        Ok(Self { file: BufWriter::new(tempfile::tempfile().map_err(Self::failed)?), length: 0 })
+    }
+
+    /// Where it stands, and how long it is.
+    fn put(&mut self, line: &Line) -> Result<(u64, usize), ArchiveError> {
+        let text = serde_json::to_vec(line).map_err(|error| Self::failed(error.into()))?;
+        self.file.write_all(&text).map_err(Self::failed)?;
+        let start = self.length;
+        self.length += text.len() as u64;
+        Ok((start, text.len()))
+    }
+
+    fn end(self) -> Result<File, ArchiveError> {
+        self.file.into_inner().map_err(|error| Self::failed(error.into_error()))
+    }
 }
 
 /// An archive on its way.
@@ -268,7 +330,7 @@ struct Reading<'f> {
 
 impl<'f> Reading<'f> {
     fn new(filter: &'f Filter) -> Self {
-        let archive = Archive { files: Vec::new(), entries: Vec::new(), unreadable: 0 };
+        let archive = Archive { files: Vec::new(), entries: Vec::new(), done: HashSet::new(), unreadable: 0 };
         Self { filter, found: Vec::new(), done: HashSet::new(), topics: HashSet::new(), archive }
     }
 
@@ -310,7 +372,7 @@ impl<'f> Reading<'f> {
         let entry = Entry {
             source: TopicPartition::new(topic, letter.partition),
             offset: letter.offset,
-            failed_at_ms: vec![letter.failed_at_ms],
+            letters: vec![(letter.failed_at_ms, letter.tries)],
             tries: letter.tries,
             rows: (!letter.rows.is_empty()).then(|| letter.rows.iter().map(|row| row.element).collect()),
             of_rows: letter.of_rows,
@@ -325,13 +387,12 @@ impl<'f> Reading<'f> {
         let done = self.done;
         let mut found = self.found;
         found.retain(|(entry, _)| entry.ids().all(|id| !done.contains(&id)));
-        found.sort_by(|(a, _), (b, _)| {
-            (&a.source, a.offset, &a.failed_at_ms).cmp(&(&b.source, b.offset, &b.failed_at_ms))
-        });
+        found.sort_by(|(a, _), (b, _)| (&a.source, a.offset, &a.letters).cmp(&(&b.source, b.offset, &b.letters)));
         let limit = self.filter.limit.unwrap_or(usize::MAX);
         let same = |(a, _): &(Entry, bool), (b, _): &(Entry, bool)| a.source == b.source && a.offset == b.offset;
         let meant = found.chunk_by(same).filter(|copies| copies.last().is_some_and(|(_, is_meant)| *is_meant));
         self.archive.entries.extend(meant.take(limit).filter_map(as_one));
+        self.archive.done = done;
         self.archive
     }
 }
@@ -339,8 +400,8 @@ impl<'f> Reading<'f> {
 /// All letters of a message as one.
 fn as_one(copies: &[(Entry, bool)]) -> Option<Entry> {
     let mut one = copies.last()?.0.clone();
-    one.failed_at_ms = copies.iter().flat_map(|(entry, _)| entry.failed_at_ms.clone()).collect();
-    one.failed_at_ms.dedup();
+    one.letters = copies.iter().flat_map(|(entry, _)| entry.letters.clone()).collect();
+    one.letters.dedup();
     one.tries = copies.iter().map(|(entry, _)| entry.tries).max()?;
     let rows: Option<Vec<_>> = copies.iter().map(|(entry, _)| entry.rows.as_deref()).collect();
     let alike = copies.iter().all(|(entry, _)| entry.of_rows == one.of_rows);
@@ -375,8 +436,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let to = || DeadLetterTo::File(folder.path().into());
         let other = DeadLetter { topic: "a".into(), ..at(7, 1) };
-        DeadLetters::new(to(), "1").keep(&[at(1, 1), at(5, 1), at(3, 1)]).await.unwrap();
-        DeadLetters::new(to(), "2").keep(&[at(4, 2), at(2, 2), other]).await.unwrap();
+        DeadLetters::new(to(), "1").keep(&mut vec![at(1, 1), at(5, 1), at(3, 1)]).await.unwrap();
+        DeadLetters::new(to(), "2").keep(&mut vec![at(4, 2), at(2, 2), other]).await.unwrap();
         // A note may stand before its letter, and is of one letter alone, not of a later one of the same message.
         let mut notes = DeadLetters::new(to(), "0");
         notes.mark(vec![at(5, 1).id(), at(4, 1).id()]).await.unwrap();
@@ -401,12 +462,12 @@ mod tests {
         let first = DeadLetter { rows: vec![row(2, "a", "0x1")], ..at(1, 1) };
         let again = DeadLetter { rows: vec![row(0, "b", "0x2"), row(2, "b", "0x2")], tries: 2, ..at(1, 5) };
         let whole = [DeadLetter { rows: vec![row(2, "a", "0x1")], ..at(2, 1) }, at(2, 4)];
-        letters.keep(&[first.clone(), again.clone(), again.clone()]).await.unwrap();
-        letters.keep(&whole).await.unwrap();
+        letters.keep(&mut vec![first.clone(), again.clone(), again.clone()]).await.unwrap();
+        letters.keep(&mut whole.to_vec()).await.unwrap();
         let mut archive = Archive::of_folder(folder.path(), &Filter::default()).unwrap();
         let [one, two] = archive.entries() else { panic!("{archive:?}") };
-        assert_eq!((&one.failed_at_ms, one.tries, &one.rows), (&vec![1, 5], 2, &Some(vec![0, 2])));
-        assert_eq!((&two.failed_at_ms, &two.rows), (&vec![1, 4], &None), "all rows of all of them");
+        assert_eq!((&one.letters, one.tries, &one.rows), (&vec![(1, 1), (5, 2)], 2, &Some(vec![0, 2])));
+        assert_eq!((&two.letters, &two.rows), (&vec![(1, 1), (4, 1)], &None), "all rows of all of them");
         let done: Vec<_> = one.ids().collect();
         assert_eq!(done, [first.id(), again.id()]);
         assert_eq!(archive.letter(0).unwrap(), again, "the last one");

@@ -76,6 +76,9 @@ pub struct LetterId {
     pub offset: Offset,
     /// When the letter was put where it is.
     pub failed_at_ms: i64,
+    /// How often the message had failed by then.
+    #[serde(default = "once")]
+    pub tries: u32,
 }
 
 /// The most that is kept of a reason, in characters.
@@ -130,6 +133,7 @@ impl DeadLetter {
             partition: self.partition,
             offset: self.offset,
             failed_at_ms: self.failed_at_ms,
+            tries: self.tries,
         }
     }
 

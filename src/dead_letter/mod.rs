@@ -23,7 +23,7 @@ pub use self::letter::{DeadLetter, DeadRow, LetterId};
 pub use self::limit::Limit;
 use self::limit::Window;
 pub use self::replay::{Replay, ReplayControl};
-pub use self::topic::{Publish, TopicPlace};
+pub use self::topic::{Publish, Publishing, TopicPlace};
 use crate::message::TopicPartition;
 use crate::mq::MqError;
 
@@ -202,50 +202,35 @@ impl DeadLetters {
         self
     }
 
-    /// Keeps `letters`; when this returns they are on disk, or acknowledged by all in-sync replicas. After an error some
-    /// may be kept: kept again, they count once.
+    /// Keeps letters, and takes them out of `letters`: when this returns those are on disk, or acknowledged by all in-sync
+    /// replicas. What is kept twice, after a crash, counts once.
     ///
     /// # Errors
-    /// They are not all kept; nothing may be resolved. See [`DeadLetterError::is_transient`].
-    pub async fn keep(&mut self, letters: &[DeadLetter]) -> Result<(), DeadLetterError> {
+    /// Those that are left are not kept, and their messages must not be resolved. See [`DeadLetterError::is_transient`].
+    pub async fn keep(&mut self, letters: &mut Vec<DeadLetter>) -> Result<(), DeadLetterError> {
         let Some(first) = letters.first() else { return Ok(()) };
-        let (count, now) = (letters.len() as u64, Instant::now());
+        let (DeadLetter { topic, partition, offset, reason, .. }, now) = (first.clone(), Instant::now());
         if let Some(window) = &mut self.window
-            && !window.admits(count, now)
+            && !window.admits(letters.len() as u64, now)
         {
-            let DeadLetter { topic, partition, offset, reason, .. } = first.clone();
             return Err(DeadLetterError::Flood { topic, partition, offset, reason, limit: window.limit });
         }
-        let counted: Vec<DeadLetter>;
-        let letters = if self.before.is_empty() {
-            letters
-        } else {
-            counted = letters.iter().map(|letter| self.count_on(letter.clone())).collect();
-            &counted
-        };
-        match &mut self.place {
-            Place::None => {
-                let DeadLetter { topic, partition, offset, reason, .. } = first.clone();
-                return Err(DeadLetterError::NoPlace { topic, partition, offset, reason });
-            }
-            Place::File(file) => append(file, letters).await?,
+        if !self.before.is_empty() {
+            letters.iter_mut().for_each(|letter| count_on(&self.before, letter));
+        }
+        let count = letters.len();
+        let kept = match &mut self.place {
+            Place::None => Err(DeadLetterError::NoPlace { topic, partition, offset, reason }),
+            Place::File(file) => append(file, letters).await.map(|()| letters.clear()),
             Place::Topic(place) => {
                 let topic = place.topic().to_owned();
-                place.keep(letters).await.map_err(|source| DeadLetterError::Publish { topic, source })?;
+                place.keep(letters).await.map_err(|source| DeadLetterError::Publish { topic, source })
             }
-        }
+        };
         if let Some(window) = &mut self.window {
-            window.count(count, now);
+            window.count((count - letters.len()) as u64, now);
         }
-        Ok(())
-    }
-
-    fn count_on(&self, mut letter: DeadLetter) -> DeadLetter {
-        let source = TopicPartition::new(letter.topic.as_str(), letter.partition);
-        if let Some(before) = archive::find(&self.before, &source, letter.offset) {
-            letter.tries = self.before[before].tries.saturating_add(1);
-        }
-        letter
+        kept
     }
 
     /// Notes letters as done with; when this returns the note is as durable as they are.
@@ -262,6 +247,17 @@ impl DeadLetters {
                 place.mark(done).await.map_err(|source| DeadLetterError::Publish { topic, source })
             }
         }
+    }
+}
+
+/// A letter of what is being replayed is one more try.
+fn count_on(replayed: &[Entry], letter: &mut DeadLetter) {
+    let source = TopicPartition::new(letter.topic.as_str(), letter.partition);
+    if let Some(before) = archive::find(replayed, &source, letter.offset) {
+        let before = &replayed[before];
+        letter.tries = before.tries.saturating_add(1);
+        // Of a message that failed in part only that part was made this time.
+        letter.of_rows = letter.of_rows.max(before.of_rows);
     }
 }
 
@@ -308,18 +304,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let to = DeadLetterTo::File(folder.path().join("new"));
         let mut letters = DeadLetters::new(to.clone(), "one");
-        letters.keep(&[letter(1), letter(2)]).await.unwrap();
-        letters.keep(&[letter(3)]).await.unwrap();
+        letters.keep(&mut vec![letter(1), letter(2)]).await.unwrap();
+        letters.keep(&mut vec![letter(3)]).await.unwrap();
         let path = folder.path().join("new/one.jsonl");
         std::fs::write(&path, [&std::fs::read(&path).unwrap()[..], b"{\"topic\":\"cut"].concat()).unwrap();
-        DeadLetters::new(to, "one").keep(&[letter(4)]).await.unwrap();
+        DeadLetters::new(to, "one").keep(&mut vec![letter(4)]).await.unwrap();
         let kept = read(&std::fs::read_to_string(&path).unwrap());
         assert_eq!(kept, [letter(1), letter(2), letter(3), letter(4)]);
     }
 
     #[tokio::test]
     async fn without_a_place_the_first_letter_says_where_it_came_from() {
-        let refused = DeadLetters::new(DeadLetterTo::None, "x").keep(&[letter(42)]).await.unwrap_err();
+        let refused = DeadLetters::new(DeadLetterTo::None, "x").keep(&mut vec![letter(42)]).await.unwrap_err();
         assert!(!refused.is_transient());
         let refused = refused.to_string();
         assert!(refused.contains("meters/3 offset 42: bad") && refused.contains("--dead-letter"), "{refused}");
@@ -329,7 +325,7 @@ mod tests {
     async fn a_folder_that_cannot_be_made_is_for_a_person_to_mend() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let to = DeadLetterTo::File(file.path().join("below-a-file"));
-        let refused = DeadLetters::new(to, "x").keep(&[letter(1)]).await.unwrap_err();
+        let refused = DeadLetters::new(to, "x").keep(&mut vec![letter(1)]).await.unwrap_err();
         assert!(!refused.is_transient(), "{refused}");
     }
 
@@ -341,11 +337,11 @@ mod tests {
         std::os::unix::fs::symlink("/dev/full", &path).unwrap();
         let mut letters = DeadLetters::new(DeadLetterTo::File(folder.path().into()), "one");
         for _again in 0..2 {
-            let full = letters.keep(&[letter(1)]).await.unwrap_err();
+            let full = letters.keep(&mut vec![letter(1)]).await.unwrap_err();
             assert!(full.is_transient() && full.to_string().contains("one.jsonl"), "{full}");
         }
         std::fs::remove_file(&path).unwrap();
-        letters.keep(&[letter(1)]).await.unwrap();
+        letters.keep(&mut vec![letter(1)]).await.unwrap();
         assert_eq!(read(&std::fs::read_to_string(&path).unwrap()), [letter(1)]);
     }
 
@@ -354,15 +350,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let to = DeadLetterTo::File(folder.path().into());
         let mut letters = DeadLetters::new(to, "one").with_limit(Some("3/1m".parse().unwrap()));
-        letters.keep(&[letter(1), letter(2)]).await.unwrap();
-        let flood = letters.keep(&[letter(3), letter(4)]).await.unwrap_err();
+        letters.keep(&mut vec![letter(1), letter(2)]).await.unwrap();
+        let flood = letters.keep(&mut vec![letter(3), letter(4)]).await.unwrap_err();
         assert!(!flood.is_transient());
         let flood = flood.to_string();
         assert!(flood.contains("meters/3 offset 3") && flood.contains("3/1m"), "{flood}");
-        letters.keep(&[letter(3)]).await.unwrap();
-        letters.keep(&[letter(4)]).await.unwrap_err();
+        letters.keep(&mut vec![letter(3)]).await.unwrap();
+        letters.keep(&mut vec![letter(4)]).await.unwrap_err();
         tokio::time::advance(std::time::Duration::from_secs(61)).await;
-        letters.keep(&[letter(4)]).await.unwrap();
+        letters.keep(&mut vec![letter(4)]).await.unwrap();
     }
 
     #[test]

@@ -39,32 +39,23 @@ const MOST_BYTES: usize = 60 << 20;
 /// Partitions of a topic that we make: letters are few, and so they stay in order.
 const PARTITIONS: i32 = 1;
 
+/// A message on its way.
+pub type Publishing<'p> = Pin<Box<dyn Future<Output = Result<Receipt, MqError>> + Send + 'p>>;
+
 /// Publishes a message, and waits until it is acknowledged.
 pub trait Publish: Send + Sync {
     /// See [`crate::mq::MessageQueue::publish`].
-    fn publish<'p>(
-        &'p self,
-        topic: &'p str,
-        message: Outgoing,
-    ) -> Pin<Box<dyn Future<Output = Result<Receipt, MqError>> + Send + 'p>>;
+    fn publish<'p>(&'p self, topic: &'p str, message: Outgoing) -> Publishing<'p>;
 }
 
 impl Publish for Producer {
-    fn publish<'p>(
-        &'p self,
-        topic: &'p str,
-        message: Outgoing,
-    ) -> Pin<Box<dyn Future<Output = Result<Receipt, MqError>> + Send + 'p>> {
+    fn publish<'p>(&'p self, topic: &'p str, message: Outgoing) -> Publishing<'p> {
         Box::pin(Producer::publish(self, topic, message))
     }
 }
 
 impl Publish for MemoryQueue {
-    fn publish<'p>(
-        &'p self,
-        topic: &'p str,
-        message: Outgoing,
-    ) -> Pin<Box<dyn Future<Output = Result<Receipt, MqError>> + Send + 'p>> {
+    fn publish<'p>(&'p self, topic: &'p str, message: Outgoing) -> Publishing<'p> {
         Box::pin(crate::mq::MessageQueue::publish(self, topic, message))
     }
 }
@@ -118,18 +109,27 @@ impl TopicPlace {
         &self.topic
     }
 
-    /// Keeps letters; when this returns all in-sync replicas have them.
-    pub(super) async fn keep(&self, letters: &[DeadLetter]) -> Result<(), MqError> {
+    /// Keeps letters and takes them out of `letters`; when this returns all in-sync replicas have those.
+    pub(super) async fn keep(&self, letters: &mut Vec<DeadLetter>) -> Result<(), MqError> {
+        let mut kept = Vec::with_capacity(letters.len());
+        let mut failure = None;
         for letters in letters.chunks(AT_ONCE) {
             let published = join_all(letters.iter().map(|letter| self.publish(letter, Form::Whole))).await;
             for (letter, outcome) in letters.iter().zip(published) {
-                match outcome {
-                    Err(MqError::TooLarge { .. }) => self.keep_large(letter).await?,
-                    outcome => outcome?,
-                }
+                let outcome = match outcome {
+                    Err(MqError::TooLarge { .. }) => self.keep_large(letter).await,
+                    outcome => outcome,
+                };
+                kept.push(outcome.is_ok());
+                failure = failure.or(outcome.err());
+            }
+            if failure.is_some() {
+                break;
             }
         }
-        Ok(())
+        let mut kept = kept.into_iter();
+        letters.retain(|_| !kept.next().unwrap_or(false));
+        failure.map_or(Ok(()), Err)
     }
 
     /// Keeps as much of a letter as the topic takes: it may have been too large in company only.
@@ -220,8 +220,10 @@ fn outgoing(letter: &DeadLetter, form: Form) -> Outgoing {
         rows.iter_mut().for_each(|row| row.sql = None);
     }
     // Without its rows a letter speaks of the whole message.
-    if let (false, Ok(json)) = (rows.is_empty() || form == Form::PlaceAlone, serde_json::to_string(&rows)) {
-        say("kafka-taos-rows", json);
+    if form != Form::PlaceAlone {
+        if let (false, Ok(json)) = (rows.is_empty(), serde_json::to_string(&rows)) {
+            say("kafka-taos-rows", json);
+        }
         if let Some(of_rows) = letter.of_rows {
             say("kafka-taos-of-rows", of_rows.to_string());
         }
@@ -263,24 +265,38 @@ pub(super) fn read(message: Message) -> Option<Line> {
     if say(MARKER)? == DONE {
         return serde_json::from_slice(&payload?).ok().filter(|line| matches!(line, Line::Done { .. }));
     }
-    let number = |name: &str| say(name)?.parse::<i64>().ok();
     Some(Line::Letter(Box::new(DeadLetter {
         topic: say("kafka-taos-topic")?.to_owned(),
-        partition: i32::try_from(number("kafka-taos-partition")?).ok()?,
-        offset: number("kafka-taos-offset")?,
-        timestamp_ms: number("kafka-taos-timestamp"),
+        partition: say("kafka-taos-partition")?.parse().ok()?,
+        offset: say("kafka-taos-offset")?.parse().ok()?,
+        timestamp_ms: say("kafka-taos-timestamp").and_then(|text| text.parse().ok()),
         key,
         payload,
-        omitted_bytes: number("kafka-taos-payload-bytes").and_then(|bytes| u64::try_from(bytes).ok()),
+        omitted_bytes: say("kafka-taos-payload-bytes").and_then(|text| text.parse().ok()),
         headers,
         code: say("kafka-taos-code").map(str::to_owned),
         reason: say("kafka-taos-reason").unwrap_or_default().to_owned(),
-        failed_at_ms: number("kafka-taos-failed-at")?,
-        tries: number("kafka-taos-tries").and_then(|tries| u32::try_from(tries).ok()).unwrap_or(1),
+        failed_at_ms: say("kafka-taos-failed-at")?.parse().ok()?,
+        tries: say("kafka-taos-tries").and_then(|text| text.parse().ok()).unwrap_or(1),
         rows: say("kafka-taos-rows").and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default(),
-        of_rows: number("kafka-taos-of-rows").and_then(|rows| u32::try_from(rows).ok()),
+        of_rows: say("kafka-taos-of-rows").and_then(|text| text.parse().ok()),
         decoded: say("kafka-taos-decoded").and_then(|json| serde_json::from_str(json).ok()),
     })))
+}
+
+impl DeadLetter {
+    /// The letter as a message for a topic.
+    pub fn to_message(&self) -> Outgoing {
+        outgoing(self, Form::Whole)
+    }
+
+    /// The letter that a message in a topic is; `None`: it is none.
+    pub fn from_message(message: Message) -> Option<Self> {
+        match read(message)? {
+            Line::Letter(letter) => Some(*letter),
+            Line::Done { .. } => None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -304,11 +320,7 @@ mod tests {
     }
 
     impl Publish for Narrow {
-        fn publish<'p>(
-            &'p self,
-            topic: &'p str,
-            message: Outgoing,
-        ) -> Pin<Box<dyn Future<Output = Result<Receipt, MqError>> + Send + 'p>> {
+        fn publish<'p>(&'p self, topic: &'p str, message: Outgoing) -> Publishing<'p> {
             Box::pin(async move {
                 if size(&message) > self.most {
                     return Err(MqError::TooLarge { topic: topic.to_owned() });
@@ -387,7 +399,7 @@ mod tests {
             (320, false, false, false, false),
         ] {
             let narrow = Arc::new(Narrow { most, taken: Mutex::default() });
-            TopicPlace::new("dead", 1, narrow.clone()).keep(&[letter(1), whole(), letter(9)]).await.unwrap();
+            TopicPlace::new("dead", 1, narrow.clone()).keep(&mut vec![letter(1), whole(), letter(9)]).await.unwrap();
             let taken = std::mem::take(&mut *narrow.taken.lock().unwrap());
             assert_eq!(taken.len(), 3, "{most}");
             let kept = taken.into_iter().find_map(|message| match read(as_read(message)) {
@@ -405,7 +417,7 @@ mod tests {
             assert_eq!((kept.id(), &kept.reason, kept.tries), (whole().id(), &whole().reason, 3));
         }
         let narrow = Arc::new(Narrow { most: 10, taken: Mutex::default() });
-        let refused = TopicPlace::new("dead", 1, narrow).keep(&[letter(1)]).await.unwrap_err();
+        let refused = TopicPlace::new("dead", 1, narrow).keep(&mut vec![letter(1)]).await.unwrap_err();
         assert!(matches!(refused, MqError::TooLarge { .. }));
     }
 }

@@ -221,7 +221,12 @@ pub fn write_column(out: &mut Vec<u8>, column: &Column, rows: &[u32]) {
         }
         Cells::Variable { spans, bytes } => {
             out.push(1);
-            out.extend(rows.iter().flat_map(|&row| spans[row as usize].1.to_le_bytes()));
+            let lengths = out.len();
+            out.resize(lengths + rows.len() * 4, 0);
+            let (places, _) = out[lengths..].as_chunks_mut();
+            for (place, &row) in places.iter_mut().zip(rows) {
+                *place = spans[row as usize].1.to_le_bytes();
+            }
             let length = out.len();
             out.extend_from_slice(&[0; 4]);
             for &row in rows {

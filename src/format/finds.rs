@@ -1,7 +1,9 @@
 //! What a walk has found so far, and what is kept from payload to payload.
 
+use serde_json::Value as Tree;
+
 use super::plan::{NodeId, Places};
-use super::{Found, Plan};
+use super::{Found, OBJECT, Plan};
 use crate::row::Value;
 
 /// Where a payload's arrays begin; none there.
@@ -138,6 +140,14 @@ impl<'a, 'p> Finds<'a, 'p> {
     pub(super) fn put(&mut self, node: NodeId, found: Found<'p>) {
         if let Some(place) = self.places.at(node).place {
             self.found[place as usize] = found;
+        }
+    }
+
+    /// An object of these members stands at `node`.
+    pub(super) fn put_object(&mut self, node: NodeId, members: impl FnOnce() -> serde_json::Map<String, Tree>) {
+        match self.places.at(node).whole {
+            true => self.put(node, Found::Tree(Tree::Object(members()))),
+            false => self.put(node, Found::Nested(OBJECT)),
         }
     }
 

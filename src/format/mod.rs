@@ -13,17 +13,36 @@
 
 #[cfg(test)]
 mod collect;
+mod avro;
+mod compression;
+mod configured;
+mod csv;
 mod finds;
 mod json;
+mod line;
 mod msgpack;
 mod plan;
+mod protobuf;
+mod registry;
 
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value as Tree;
 
+pub use avro::{AvroDecoder, AvroSchema};
+pub use compression::{Compression, MAX_UNPACKED_BYTES, Unpacking};
+pub use configured::{DecoderFactory, decoder};
+pub use csv::CsvDecoder;
 pub use json::JsonDecoder;
+pub use line::LineDecoder;
 pub use msgpack::MsgPackDecoder;
 pub use plan::{Child, NodeId, Path, PathError, Places, Plan};
+pub use protobuf::{ProtobufDecoder, ProtobufSchema};
+pub use registry::RegistrySettings;
 
+use crate::codec::timestamp::rfc3339;
 use crate::row::Value;
 
 /// What stands at a wanted place.
@@ -40,6 +59,9 @@ pub enum Found<'p> {
 
 /// What [`Found::Nested`] calls an array, in every format.
 pub const ARRAY: &str = "an array";
+
+/// What [`Found::Nested`] calls an object, in every format.
+pub const OBJECT: &str = "an object";
 
 impl Found<'_> {
     /// Nothing is there.
@@ -93,7 +115,7 @@ pub trait Decoder: Send {
 
 /// Why a payload, or one of its records, cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not {format}{}: {reason}", position.map_or(String::new(), |at| format!(" at byte {at}")))]
+#[error("{} {format}{}: {reason}", if *is_transient { "not yet known as" } else { "not" }, position.map_or(String::new(), |at| format!(" at byte {at}")))]
 pub struct FormatError {
     /// The format that was tried.
     pub format: &'static str,
@@ -101,23 +123,32 @@ pub struct FormatError {
     pub position: Option<usize>,
     /// What is wrong there; short, and nothing of the payload in it but a few characters.
     pub reason: String,
+    /// It is not the payload's fault: what is needed to read it cannot be had now, and the payload is to be read again
+    /// in a while. It belongs to no dead letters.
+    pub is_transient: bool,
 }
 
-/// Makes a decoder for each worker.
-pub type DecoderFactory = std::sync::Arc<dyn Fn() -> Box<dyn Decoder> + Send + Sync>;
+impl FormatError {
+    /// Cuts what a format's reader tells: no payload gets into a log by way of its error.
+    pub(crate) fn new(format: &'static str, position: Option<usize>, reason: impl fmt::Display) -> Self {
+        Self { format, position, reason: crate::codec::brief(&reason), is_transient: false }
+    }
 
-/// What reads payloads as `config` says; files that it names are looked for in `folder`.
-///
-/// # Errors
-/// What is wrong with it, and what to write.
-pub fn decoder(
-    config: &crate::mapping::config::FormatConfig,
-    _folder: &std::path::Path,
-) -> Result<DecoderFactory, String> {
-    match config.kind.as_deref() {
-        Some("json") if config.lines == Some(true) => Ok(std::sync::Arc::new(|| Box::new(JsonDecoder::of_lines()))),
-        Some("json") => Ok(std::sync::Arc::new(|| Box::new(JsonDecoder::new()))),
-        Some("msgpack") => Ok(std::sync::Arc::new(|| Box::new(MsgPackDecoder::default()))),
-        other => Err(format!("type {other:?} is none of json, msgpack")),
+    pub(crate) fn transient(format: &'static str, reason: impl fmt::Display) -> Self {
+        Self { is_transient: true, ..Self::new(format, None, reason) }
+    }
+}
+
+/// A single value as JSON has it: bytes in base64, timestamps as RFC 3339, null for numbers that are not finite.
+fn tree_of(value: &Value<'_>) -> Tree {
+    match value {
+        Value::Unset | Value::Null => Tree::Null,
+        Value::Bool(truth) => (*truth).into(),
+        Value::Int(number) => (*number).into(),
+        Value::UInt(number) => (*number).into(),
+        Value::Float(number) => (*number).into(),
+        Value::Timestamp(moment) => rfc3339(*moment).map_or(Tree::Null, |moment| moment.to_string().into()),
+        Value::Text(text) => text.as_ref().into(),
+        Value::Bytes(bytes) => STANDARD.encode(bytes).into(),
     }
 }

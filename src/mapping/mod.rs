@@ -11,6 +11,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod time;
+mod trial;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ pub use policy::{Policed, Policies, Policy};
 pub use records::{DemoRows, RecordRows};
 pub use rows::MappedRows;
 pub use time::TimeFormat;
+pub use trial::{TestResult, finest_precision, run_tests};
 
 use crate::block::{Block, RowFault};
 use crate::codec::CodecError;
@@ -154,6 +156,10 @@ impl RowSource for Box<dyn RowSource> {
         faulty: &mut Vec<FaultyRow>,
     ) -> Result<Outcome, MessageFault> {
         (**self).append(message, origin, blocks, faulty)
+    }
+
+    fn decoded(&mut self, message: &Message) -> Option<serde_json::Value> {
+        (**self).decoded(message)
     }
 }
 

@@ -79,6 +79,14 @@ impl RowSource for MappedRows {
         let nothing = rows == 0 && faulty.len() == before;
         Ok(if nothing && dropped > 0 { Outcome::Filtered } else { Outcome::Rows })
     }
+
+    /// JSON and MessagePack are told by their looks; of other formats the payload itself must do.
+    fn decoded(&mut self, message: &Message) -> Option<serde_json::Value> {
+        let payload = message.payload.as_deref()?;
+        let read: Option<serde_json::Value> =
+            serde_json::from_slice(payload).ok().or_else(|| rmp_serde::from_slice(payload).ok());
+        read.filter(|value| value.is_object() || value.is_array())
+    }
 }
 
 /// A message on its way into the blocks.

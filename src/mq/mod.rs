@@ -45,6 +45,14 @@ pub enum MqError {
         /// What the broker said.
         reason: String,
     },
+    /// The client has shut itself out of its group: no retry helps.
+    #[error("this consumer may not go on: {reason}{}", also(.advice))]
+    Fatal {
+        /// What the client said.
+        reason: String,
+        /// What to do; empty where nobody knows.
+        advice: &'static str,
+    },
     /// Where a partition should be read from, there is nothing (any more): to go on elsewhere is not ours to decide.
     #[error("{partition} cannot be read where it should be ({reason}): set another start, or read in a new group")]
     NoSuchOffset {
@@ -84,6 +92,10 @@ pub enum MqError {
     /// The queue was stopped.
     #[error("the message queue is stopped")]
     Stopped,
+}
+
+fn also(advice: &str) -> String {
+    if advice.is_empty() { String::new() } else { format!("; {advice}") }
 }
 
 /// Where a published message ended up.

@@ -44,6 +44,8 @@ pub(super) struct Intake<S: Store, C> {
     owned: HashMap<TopicPartition, Owned>,
     /// When partitions were last given to us or taken away; `None`: the group has not answered yet.
     settled_since: Option<Instant>,
+    /// When to say that the group has not answered yet.
+    remind_at: Option<Instant>,
     /// Held while offsets are committed, so that no older ones arrive after those of a release.
     committing: Arc<Mutex<()>>,
     ends: HashMap<TopicPartition, Offset>,
@@ -54,6 +56,9 @@ pub(super) struct Intake<S: Store, C> {
 /// A member that owns nothing for so long will get nothing.
 const NOTHING_FOR_US: Duration = Duration::from_secs(5);
 
+/// A group that is silent for so long may not know this member's language: librdkafka does not tell.
+const NO_ANSWER: Duration = Duration::from_secs(15);
+
 impl<S: Store, C: Control> Intake<S, C> {
     pub(super) fn new(settings: &PipelineSettings, shared: Arc<Shared<S>>, control: C, workers: Vec<Worker>) -> Self {
         let lane = |worker| Lane { worker, waiting: VecDeque::new(), held: false };
@@ -63,6 +68,7 @@ impl<S: Store, C: Control> Intake<S, C> {
             lanes: workers.into_iter().map(lane).collect(),
             owned: HashMap::new(),
             settled_since: None,
+            remind_at: Some(Instant::now() + NO_ANSWER),
             committing: Arc::default(),
             ends: settings.until_end.clone().unwrap_or_default(),
             drain_timeout: settings.drain_timeout,
@@ -104,6 +110,16 @@ impl<S: Store, C: Control> Intake<S, C> {
             }
             self.shared.progress().lanes.insert(source.clone(), lane);
             self.owned.insert(source, Owned { epoch, lane, position: 0, at_end: false });
+        }
+    }
+
+    /// Says once that the group has not answered.
+    pub(super) fn remind(&mut self) {
+        if self.settled_since.is_none() && self.remind_at.take_if(|at| *at <= Instant::now()).is_some() {
+            tracing::warn!(
+                "no partitions for {NO_ANSWER:?}: the group has not answered yet; \
+                 with group.protocol=consumer the broker must have KIP-848 (Apache Kafka 4.0)"
+            );
         }
     }
 
@@ -166,44 +182,49 @@ impl<S: Store, C: Control> Intake<S, C> {
     }
 
     fn deal(&mut self, messages: Vec<Message>) {
-        let mut messages = messages.into_iter().peekable();
-        while let Some(first) = messages.next() {
-            let source = first.source.clone();
-            let mut run = vec![first];
-            while let Some(next) = messages.next_if(|next| next.source == source) {
-                run.push(next);
-            }
-            let Some(owned) = self.owned.get_mut(&source) else { continue };
-            {
+        let lengths: Vec<usize> = messages.chunk_by(|a, b| a.source == b.source).map(<[Message]>::len).collect();
+        let mut messages = messages.into_iter();
+        for mut length in lengths {
+            let run = &messages.as_slice()[..length];
+            let source = run[0].source.clone();
+            let Some(owned) = self.owned.get_mut(&source) else {
+                messages.by_ref().take(length).for_each(drop);
+                continue;
+            };
+            if run[0].offset < owned.position {
+                // Read again from further back.
                 let mut progress = self.shared.progress();
-                if run[0].offset < owned.position {
-                    // Read again from further back.
-                    let in_hand = progress.acks.first_unresolved(&source).is_some_and(|first| first < run[0].offset);
-                    if in_hand {
-                        // Not all of what is in hand comes again, so that goes on, and nothing is taken twice.
-                        run.retain(|message| message.offset >= owned.position);
-                    } else {
-                        // An assignment anew: its start is committed before its older values are written again, so that
-                        // the later ones follow, whatever happens.
-                        owned.epoch = progress.acks.assign(source.clone());
-                        self.shared.session.doubt();
-                    }
+                let in_hand = progress.acks.first_unresolved(&source).is_some_and(|first| first < run[0].offset);
+                if in_hand {
+                    // Not all of what is in hand comes again, so that goes on, and nothing is taken twice.
+                    let taken = run.iter().take_while(|message| message.offset < owned.position).count();
+                    drop(progress);
+                    length -= taken;
+                    messages.by_ref().take(taken).for_each(drop);
+                } else {
+                    // An assignment anew: its start is committed before its older values are written again, so that the
+                    // later ones follow, whatever happens.
+                    owned.epoch = progress.acks.assign(source.clone());
+                    self.shared.session.doubt();
                 }
             }
-            let ([first, ..], [.., last]) = (run.as_slice(), run.as_slice()) else { continue };
+            let run = &messages.as_slice()[..length];
+            let ([first, ..], [.., last]) = (run, run) else { continue };
             let (first, last) = (first.offset, last.offset);
             {
                 let mut progress = self.shared.progress();
                 let offsets = crate::ack::runs(run.iter().map(|message| message.offset));
                 if !progress.acks.deliver(&source, owned.epoch, offsets, Instant::now()) {
+                    drop(progress);
+                    messages.by_ref().take(length).for_each(drop);
                     continue;
                 }
                 self.shared.stats.redelivered.store(progress.acks.counts().redelivered, Ordering::Relaxed);
             }
-            self.shared.stats.read(&source, first, last, run.len() as u64);
+            self.shared.stats.read(&source, first, last, length as u64);
             owned.position = last + 1;
             let (epoch, lane) = (owned.epoch, &mut self.lanes[owned.lane]);
-            lane.waiting.extend(run.into_iter().map(|message| Delivery { message, epoch }));
+            lane.waiting.extend(messages.by_ref().take(length).map(|message| Delivery { message, epoch }));
             lane.worker.queue.try_put_many(&mut lane.waiting);
             if !lane.waiting.is_empty() && !lane.held {
                 lane.held = true;

@@ -292,7 +292,7 @@ impl<S: Store, Q: Subscription> Pipeline<S, Q> {
                 () = intake.refill(), if !ending && intake.is_waiting() => intake.unhold(),
                 event = subscription.next() => match event {
                     Some(Event::Error(error)) => match error {
-                        MqError::Denied { .. } | MqError::NoSuchOffset { .. } | MqError::Settings(_) => cause = Some(Err(error.into())),
+                        MqError::Denied { .. } | MqError::Fatal { .. } | MqError::NoSuchOffset { .. } | MqError::Settings(_) => cause = Some(Err(error.into())),
                         other => tracing::warn!(error = %other, "the message queue has trouble; it is being retried"),
                     },
                     Some(event) => intake.take(event, ending),
@@ -301,6 +301,7 @@ impl<S: Store, Q: Subscription> Pipeline<S, Q> {
                 _ = ticks.tick() => {
                     (commit_due, commit_failed) = (true, false);
                     teller.tell(&shared);
+                    intake.remind();
                 }
             }
             if settings.until_end.is_some() && !ending && intake.is_at_end() {

@@ -60,6 +60,14 @@ impl Code {
     pub const STABLE_NOT_EXIST: Self = Self(0x0362);
     /// The table does not exist.
     pub const TABLE_NOT_EXIST: Self = Self(0x2603);
+    /// The column is there already.
+    pub const COLUMN_EXISTS: Self = Self(0x036B);
+    /// The tag is there already.
+    pub const TAG_EXISTS: Self = Self(0x0369);
+    /// The database is there already.
+    pub const DATABASE_EXISTS: Self = Self(0x0381);
+    /// A column can only be made wider, and is no narrower than that.
+    pub const NOT_WIDER: Self = Self(0x264B);
     /// Wrong password.
     pub const AUTH_FAILURE: Self = Self(0x0357);
     /// No such user.
@@ -266,16 +274,28 @@ pub enum TdengineError {
         version: String,
     },
     /// The database that a super table should be in does not exist.
-    #[error("database {database:?} does not exist: create it (`produce` does), or correct its name in the URL")]
+    #[error(
+        "database {database:?} does not exist: create it (`--create database,stable` does, and so does `produce`), or correct its name in the URL"
+    )]
     NoDatabase {
         /// The database.
         database: String,
     },
     /// The super table does not exist, its database does.
-    #[error("super table {name} does not exist: create it (`produce` does), or correct its name, --stable")]
+    #[error(
+        "super table {name} does not exist: create it (`--create stable` does for a mapping, `produce` for the demo), or correct its name"
+    )]
     NoSuperTable {
         /// Its qualified name.
         name: String,
+    },
+    /// A super table is not as the mapping wants it.
+    #[error("{name} is not as the mapping wants it: {reason}")]
+    Unfit {
+        /// Its qualified name.
+        name: String,
+        /// What is not as wanted, and what to do about it.
+        reason: String,
     },
     /// A super table has changed since it was read, or is something else.
     #[error("{name}: {reason}")]
@@ -294,6 +314,11 @@ pub enum TdengineError {
 }
 
 impl TdengineError {
+    /// Whether a table was written to that does not exist.
+    pub fn is_missing_table(&self) -> bool {
+        self.code() == Some(Code::TABLE_NOT_EXIST)
+    }
+
     /// What a writer does about it.
     pub fn class(&self) -> Class {
         match self {
@@ -306,7 +331,9 @@ impl TdengineError {
                 _ => Class::Unknown,
             },
             Self::Schema { .. } => Class::StaleSchema,
-            Self::NoDatabase { .. } | Self::NoSuperTable { .. } | Self::TooOld { .. } => Class::Fatal,
+            Self::NoDatabase { .. } | Self::NoSuperTable { .. } | Self::Unfit { .. } | Self::TooOld { .. } => {
+                Class::Fatal
+            }
             Self::Settings(_) => Class::Fatal,
             Self::Refused(_) => Class::ReInit,
             Self::Protocol { .. } => Class::Unknown,

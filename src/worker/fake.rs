@@ -50,6 +50,10 @@ pub(crate) struct Fake {
     /// Every row that was ever written, in order.
     pub(crate) history: Vec<(Key, i32)>,
     pub(crate) writes: usize,
+    /// How often the super table was read.
+    pub(crate) reads: usize,
+    /// How often it is not there yet when it is read.
+    pub(crate) gone: usize,
     pub(crate) reconnects: usize,
 }
 
@@ -80,7 +84,16 @@ impl FakeStore {
     pub(crate) fn new<A: Into<Answer>>(mut answer: impl FnMut(&[Key]) -> A + Send + 'static) -> Self {
         let answer = Box::new(move |keys: &[Key]| answer(keys).into());
         let (rows, history) = (BTreeMap::new(), Vec::new());
-        Self(Arc::new(Mutex::new(Fake { schema: schema(2), answer, rows, history, writes: 0, reconnects: 0 })))
+        Self(Arc::new(Mutex::new(Fake {
+            schema: schema(2),
+            answer,
+            rows,
+            history,
+            writes: 0,
+            reads: 0,
+            gone: 0,
+            reconnects: 0,
+        })))
     }
 
     pub(crate) fn fake(&self) -> MutexGuard<'_, Fake> {
@@ -110,19 +123,27 @@ impl Store for FakeStore {
         let (unwritable, writable): (Vec<u32>, Vec<u32>) = rows.iter().partition(|&&row| cells(row).2 == -999);
         if !writable.is_empty() {
             let payload = serde_json::to_vec(&writable.iter().map(|&row| cells(row)).collect::<Vec<_>>()).unwrap();
-            parts.push(Part { rows: writable, payload });
+            parts.push(Part { rows: writable, payload, makes_tables: true });
         }
         unwritable.into_iter().map(|row| (row, "cannot be encoded".to_owned())).collect()
     }
 }
 
 impl Writer for FakeStore {
-    async fn read_schema(&mut self, _: &SuperTable) -> Result<SuperTable, TdengineError> {
-        Ok(self.fake().schema.clone())
+    async fn read_schema(&mut self, known: &SuperTable) -> Result<SuperTable, TdengineError> {
+        let mut fake = self.fake();
+        fake.reads += 1;
+        match fake.gone.checked_sub(1) {
+            Some(left) => {
+                fake.gone = left;
+                Err(TdengineError::NoSuperTable { name: known.qualified_name() })
+            }
+            None => Ok(fake.schema.clone()),
+        }
     }
 
-    async fn write(&mut self, schema: &Arc<SuperTable>, payload: &mut Vec<u8>) -> Result<(), TdengineError> {
-        let rows: Vec<(String, i64, i32)> = serde_json::from_slice(payload).unwrap();
+    async fn write(&mut self, schema: &Arc<SuperTable>, part: &mut Part) -> Result<(), TdengineError> {
+        let rows: Vec<(String, i64, i32)> = serde_json::from_slice(&part.payload).unwrap();
         let keys: Vec<_> = rows.iter().map(|(table, ts, _)| (table.clone(), *ts)).collect();
         let answer = {
             let mut fake = self.fake();

@@ -9,10 +9,12 @@
 
 mod decide;
 mod doing;
+mod drift;
 #[cfg(test)]
 pub(crate) mod fake;
 mod prepare;
 mod session;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -28,14 +30,15 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::ack::{AckTracker, Epoch};
-use crate::block::Block;
+use crate::block::{Block, Column};
 use crate::dead_letter::{DeadLetterError, DeadLetters};
 use crate::mapping::{MessageFault, RowSource};
 use crate::message::{Message, Offset, TopicPartition};
 use crate::queue::{BatchQueue, Weigh};
+use crate::row::Value;
 use crate::stats::Stats;
 use crate::tdengine::error::TdengineError;
-use crate::tdengine::schema::SuperTable;
+use crate::tdengine::schema::{SuperTable, TagDrift};
 
 pub use self::doing::Cause;
 use self::doing::Doing;
@@ -75,6 +78,21 @@ pub trait Store: Clone + Send + Sync + 'static {
         spare: &mut Vec<Vec<u8>>,
         parts: &mut Vec<Part>,
     ) -> Vec<(u32, String)>;
+
+    /// What becomes of tags that differ from those of a table that exists.
+    fn tag_drift(&self) -> TagDrift {
+        TagDrift::Ignore
+    }
+
+    /// `part` of `block` was written: its child tables are there.
+    fn written(&self, block: &Block, part: &Part) {
+        let _ = (block, part);
+    }
+
+    /// A child table of `part` was taken to be there and is not. Encoded again, its rows make it.
+    fn forget(&self, block: &Block, part: &Part) {
+        let _ = (block, part);
+    }
 }
 
 /// What is written at once.
@@ -84,6 +102,8 @@ pub struct Part {
     pub rows: Vec<u32>,
     /// They, encoded.
     pub payload: Vec<u8>,
+    /// Whether child tables that are missing are made by it.
+    pub makes_tables: bool,
 }
 
 /// One way into the database: a connection that comes about when it is needed.
@@ -91,16 +111,37 @@ pub trait Writer: Send + 'static {
     /// Reads the super table `known` again.
     fn read_schema(&mut self, known: &SuperTable) -> impl Future<Output = Result<SuperTable, TdengineError>> + Send;
 
-    /// Writes the payload that [`Store::encode`] made of rows for `schema`. `Ok` means that the server answered with code 0.
+    /// Writes what [`Store::encode`] made of rows for `schema`. `Ok` means that the server answered with code 0. The
+    /// payload is as it was afterwards.
     fn write(
         &mut self,
         schema: &Arc<SuperTable>,
-        payload: &mut Vec<u8>,
+        part: &mut Part,
     ) -> impl Future<Output = Result<(), TdengineError>> + Send;
+
+    /// Reads the tags of those of `tables` that are child tables of `schema`, in its order. By default there are none.
+    fn read_tags(&mut self, schema: &SuperTable, tables: &[&str]) -> impl Future<Output = TagsRead> + Send {
+        let _ = (schema, tables);
+        async { Ok(Vec::new()) }
+    }
+
+    /// Gives the child table `table` other tags: each by its place in `schema`, and its only cell.
+    fn set_tags(
+        &mut self,
+        schema: &SuperTable,
+        table: &str,
+        tags: &[(usize, &Column)],
+    ) -> impl Future<Output = Result<(), TdengineError>> + Send {
+        let _ = (schema, table, tags);
+        async { Ok(()) }
+    }
 
     /// Drops the connection; the next call makes a new one, to the next host if there are several.
     fn reconnect(&mut self);
 }
+
+/// Tables, and the values of their tags.
+pub type TagsRead = Result<Vec<(String, Vec<Value<'static>>)>, TdengineError>;
 
 /// Why a worker stopped.
 #[derive(Debug, thiserror::Error)]
@@ -272,12 +313,15 @@ struct Fault {
     sql: Option<String>,
     /// The user wants the consumer to stop at it.
     stop: bool,
+    /// A super table that has changed would explain it.
+    may_be_drift: bool,
 }
 
 impl Fault {
     fn new(message: u32, element: Option<u32>, fault: &MessageFault) -> Self {
         let stop = matches!(fault, MessageFault::Stop(_));
-        Self { message, element, reason: fault.to_string(), code: None, sql: None, stop }
+        let may_be_drift = fault.may_be_drift();
+        Self { message, element, reason: fault.to_string(), code: None, sql: None, stop, may_be_drift }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::block::{Block, Origin};
 use crate::encode::sql;
 use crate::mapping::{FaultyRow, Outcome, RowSource};
 use crate::message::Message;
-use crate::tdengine::schema::SuperTable;
+use crate::tdengine::schema::{SuperTable, TagDrift};
 
 /// Makes batches of messages ready to be written.
 pub(super) struct Preparer<S: Store, R> {
@@ -90,7 +90,13 @@ impl<S: Store, R: RowSource> Preparer<S, R> {
                 block.clear();
                 block
             }
-            _ => Block::new(schema.clone()),
+            _ => {
+                let mut block = Block::new(schema.clone());
+                if self.shared.store.tag_drift() == TagDrift::Alter {
+                    block.watch_tags();
+                }
+                block
+            }
         };
         schemas.iter().map(fitting).collect()
     }
@@ -133,7 +139,7 @@ pub(super) fn faults_of(batch: &Batch, block: usize, row: u32, reason: &str, cod
     let fault = |row| {
         let Origin { message, element } = batch.blocks[block].origin_of(row);
         let (element, reason) = (Some(element), reason.to_owned());
-        Fault { message, element, reason, code: code.clone(), sql: sql.clone(), stop: false }
+        Fault { message, element, reason, code: code.clone(), sql: sql.clone(), stop: false, may_be_drift: false }
     };
     rows.into_iter().map(fault).collect()
 }

@@ -28,9 +28,14 @@ impl Run {
 
 /// Puts all messages through one worker.
 async fn run(store: &FakeStore, to: DeadLetterTo, payloads: Vec<Option<String>>) -> Run {
+    run_knowing(schema(2), store, to, payloads).await
+}
+
+/// The same, by a worker that knows the super table so.
+async fn run_knowing(known: SuperTable, store: &FakeStore, to: DeadLetterTo, payloads: Vec<Option<String>>) -> Run {
     let shared = Arc::new(Shared {
         store: store.clone(),
-        schemas: watch::Sender::new([Arc::new(schema(2))].into()),
+        schemas: watch::Sender::new([Arc::new(known)].into()),
         progress: Mutex::default(),
         workers: OnceLock::new(),
         commit_error: Mutex::default(),
@@ -144,6 +149,41 @@ async fn a_super_table_that_changed_is_read_again() {
     run.ended.as_ref().unwrap();
     assert_eq!((run.rows(), run.committable()), (10, vec![(run.source.clone(), 10)]));
     assert_eq!(run.shared.schemas.borrow()[0].columns.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_at_fault_for_an_old_definition_are_made_anew() {
+    let store = FakeStore::new(|_| Ok(()));
+    // It has got a column since, which the rows have a value for.
+    let run = run_knowing(schema(1), &store, DeadLetterTo::None, lines(10)).await;
+    run.ended.as_ref().unwrap();
+    assert_eq!((run.rows(), run.committable(), store.fake().reads), (10, vec![(run.source.clone(), 10)], 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_at_fault_for_themselves_do_not_have_it_read_all_the_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(|_| Ok(()));
+    store.fake().schema = schema(1);
+    let run = run_knowing(schema(1), &store, DeadLetterTo::File(folder.path().into()), lines(5000)).await;
+    run.ended.as_ref().unwrap();
+    assert_eq!((run.rows(), run.committable()), (0, vec![(run.source.clone(), 5000)]));
+    assert_eq!(store.fake().reads, 1, "in less than ten seconds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_super_table_that_is_made_anew_is_waited_for() {
+    let store = FakeStore::new(|_| Ok(()));
+    (store.fake().schema, store.fake().gone) = (schema(3), 5);
+    let back = run(&store, DeadLetterTo::None, lines(10)).await;
+    back.ended.as_ref().unwrap();
+    assert_eq!((back.rows(), back.committable()), (10, vec![(back.source.clone(), 10)]));
+    let store = FakeStore::new(|_| Ok(()));
+    (store.fake().schema, store.fake().gone) = (schema(3), usize::MAX);
+    let run = run(&store, DeadLetterTo::None, lines(10)).await;
+    let error = run.ended.as_ref().unwrap_err().to_string();
+    assert!(error.contains("super table `power`.`meters` does not exist"), "{error}");
+    assert_eq!(run.committable(), vec![], "and nothing is lost");
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::decide::{Action, Pauses, Tries, decide};
 use super::doing::Doing;
 use super::prepare::{Preparer, faults_of};
+use super::tags::Tags;
 use super::{Batch, Batches, Delivery, Fault, OUTAGE_AFTER, Shared, Store, WorkerError, Write, Writer, place, runs};
 use crate::ack::Resolution;
 use crate::block::Block;
@@ -20,13 +21,16 @@ use crate::tdengine::error::{Class, TdengineError};
 use crate::tdengine::schema::SuperTable;
 
 pub(super) struct BatchWriter<S: Store, R> {
-    shared: Arc<Shared<S>>,
-    writer: S::Writer,
+    pub(super) shared: Arc<Shared<S>>,
+    pub(super) writer: S::Writer,
     /// For what must be encoded anew: halves of a batch, a batch after the schema changed.
     preparer: Preparer<S, R>,
     batches: Arc<Batches>,
-    doing: Arc<Doing>,
-    outage: Outage,
+    pub(super) doing: Arc<Doing>,
+    pub(super) outage: Outage,
+    /// When a fault last made it look whether a super table has changed.
+    pub(super) looked: Option<Instant>,
+    pub(super) tags: Tags,
 }
 
 /// How a batch, or a part of it, ended.
@@ -44,13 +48,15 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
         doing: Arc<Doing>,
     ) -> Self {
         let outage = Outage { total: shared.outage.clone(), since: None, counted: false };
-        Self { writer: shared.store.writer(), shared, preparer, batches, doing, outage }
+        let tags = Tags::new(shared.store.tag_drift());
+        Self { writer: shared.store.writer(), shared, preparer, batches, doing, outage, looked: None, tags }
     }
 
     pub(super) async fn run(mut self, mut ready: mpsc::Receiver<Batch>) -> Result<(), WorkerError> {
         while let Some(batch) = ready.recv().await {
             self.doing.begin(&batch.deliveries);
             let batch = self.write_batch(batch).await?;
+            self.check_tags(&batch).await?;
             // Whatever it said of the rows, the server has answered.
             self.outage.over();
             self.resolve(&batch).await?;
@@ -58,26 +64,31 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
             self.batches.finish();
             self.preparer.recycle(batch);
         }
-        Ok(())
+        self.check_last_tags().await
     }
 
     /// Writes all rows of a batch; those that cannot be written are among its faults afterwards.
     async fn write_batch(&mut self, mut batch: Batch) -> Result<Batch, WorkerError> {
         let mut tries = Tries::default();
+        if self.has_drifted(&batch).await? {
+            batch = self.anew(batch);
+        }
         loop {
             let mut writes = std::mem::take(&mut batch.writes);
             // The last is written first: taken from the end.
             writes.reverse();
             match self.write_parts(&mut batch, writes, &mut tries).await? {
                 Ended::Written => return Ok(batch),
-                Ended::Outdated => {
-                    // What was written of it already is written again, which changes nothing.
-                    let mut deliveries = std::mem::take(&mut batch.deliveries);
-                    self.shared.retain_held(&mut deliveries);
-                    batch = self.preparer.prepare(deliveries);
-                }
+                Ended::Outdated => batch = self.anew(batch),
             }
         }
+    }
+
+    /// The batch made again of what is still ours. What was written of it already is written again, which changes nothing.
+    fn anew(&mut self, batch: Batch) -> Batch {
+        let mut deliveries = batch.deliveries;
+        self.shared.retain_held(&mut deliveries);
+        self.preparer.prepare(deliveries)
     }
 
     async fn write_parts(
@@ -93,14 +104,24 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
             if !may_send(&self.shared, &self.doing, &batch.deliveries).await {
                 return Ok(Ended::Outdated);
             }
-            let error = match self.writer.write(&schema, &mut write.part.payload).await {
+            let error = match self.writer.write(&schema, &mut write.part).await {
                 Ok(()) => {
                     self.outage.over();
                     self.doing.advanced();
                     pauses.reset();
                     (tries.reinit, tries.unknown) = (0, 0);
                     Stats::add(&self.shared.stats.rows_written, rows as u64);
+                    self.shared.store.written(&batch.blocks[write.block], &write.part);
                     batch.writes.push(write);
+                    continue;
+                }
+                // One that was there is there no more: it is made again.
+                Err(error) if !write.part.makes_tables && error.is_missing_table() => {
+                    tracing::info!(%error, stable = %schema.qualified_name(), "a child table is gone; it is made again");
+                    self.shared.store.forget(&batch.blocks[write.block], &write.part);
+                    let anew = self.preparer.encode(batch, write.block, &write.part.rows);
+                    writes.extend(anew.into_iter().rev());
+                    Stats::add(&self.shared.stats.retries, 1);
                     continue;
                 }
                 Err(error) => error,
@@ -153,42 +174,6 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
         Ok(Ended::Written)
     }
 
-    /// Reads the super table of the block number `block` again; whether it is another one than `used`. Tried until it is
-    /// answered.
-    async fn read_schema(
-        &mut self,
-        block: usize,
-        used: &Arc<SuperTable>,
-        pauses: &mut Pauses,
-    ) -> Result<bool, WorkerError> {
-        loop {
-            match self.writer.read_schema(used).await {
-                Ok(read) => {
-                    let is_other = **used != read;
-                    self.shared.schemas.send_if_modified(|known| {
-                        let changed = *known[block] != read;
-                        if changed {
-                            tracing::warn!(stable = %read.qualified_name(), "the super table has changed; its definition was read again");
-                            let mut schemas = known.to_vec();
-                            schemas[block] = Arc::new(read);
-                            *known = schemas.into();
-                        }
-                        changed
-                    });
-                    return Ok(is_other);
-                }
-                Err(error) if matches!(error.class(), Class::Fatal) => return Err(fatal(used, error)),
-                Err(error) => {
-                    self.doing.failed(&error);
-                    tracing::warn!(%error, "reading the super table failed; trying again");
-                    self.writer.reconnect();
-                    self.outage.begun();
-                    tokio::time::sleep(pauses.next()).await;
-                }
-            }
-        }
-    }
-
     fn tell(&self, error: &TdengineError, action: Action, batch: &Batch, write: &Write) {
         let (block, rows) = (&batch.blocks[write.block], &write.part.rows);
         let Some(&row) = rows.first() else { return };
@@ -213,7 +198,8 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
         batch.faults.iter().for_each(|fault| resolutions[fault.message as usize] = Resolution::DeadLettered);
         let is_dead = |resolution: Resolution| resolution == Resolution::DeadLettered;
         if !batch.faults.is_empty() {
-            let letters = self.letters(batch);
+            let mut letters = self.letters(batch);
+            let count = letters.len();
             // What came before the first bad message is written, and may be committed, whatever becomes of it.
             self.resolve_those(batch, &resolutions, |resolution| !is_dead(resolution));
             if let Some(fault) = batch.faults.iter().find(|fault| fault.stop) {
@@ -221,8 +207,8 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
                 let (topic, partition, offset) = (source.topic.to_string(), source.partition, *offset);
                 return Err(DeadLetterError::Stop { topic, partition, offset, reason: fault.reason.clone() }.into());
             }
-            self.keep(&letters).await?;
-            Stats::add(&self.shared.stats.dead_lettered, letters.len() as u64);
+            self.keep(&mut letters).await?;
+            Stats::add(&self.shared.stats.dead_lettered, count as u64);
         }
         self.resolve_those(batch, &resolutions, |_| true);
         Stats::add(&self.shared.stats.filtered, batch.filtered.len() as u64);
@@ -232,7 +218,7 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
     }
 
     /// Keeps letters, however long their place takes none.
-    async fn keep(&mut self, letters: &[DeadLetter]) -> Result<(), DeadLetterError> {
+    async fn keep(&mut self, letters: &mut Vec<DeadLetter>) -> Result<(), DeadLetterError> {
         let mut pauses = Pauses::new(self.shared.jitter_seed());
         loop {
             // Others may try in the meantime.
@@ -310,19 +296,19 @@ async fn may_send<S: Store>(shared: &Shared<S>, doing: &Doing, deliveries: &[Del
     may
 }
 
-fn fatal(stable: &SuperTable, source: TdengineError) -> WorkerError {
+pub(super) fn fatal(stable: &SuperTable, source: TdengineError) -> WorkerError {
     WorkerError::Write { stable: stable.qualified_name(), source }
 }
 
 /// Whether this worker waits for TDengine, told to the pipeline after a while.
-struct Outage {
+pub(super) struct Outage {
     total: tokio::sync::watch::Sender<usize>,
     since: Option<Instant>,
     counted: bool,
 }
 
 impl Outage {
-    fn begun(&mut self) {
+    pub(super) fn begun(&mut self) {
         let since = *self.since.get_or_insert_with(Instant::now);
         if !self.counted && since.elapsed() >= OUTAGE_AFTER {
             self.counted = true;
@@ -330,7 +316,7 @@ impl Outage {
         }
     }
 
-    fn over(&mut self) {
+    pub(super) fn over(&mut self) {
         self.since = None;
         if std::mem::replace(&mut self.counted, false) {
             self.total.send_modify(|total| *total -= 1);

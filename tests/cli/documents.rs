@@ -7,7 +7,8 @@ use serde_json::Value;
 use crate::common::pair::Pair;
 use crate::common::process::{kafka_taos, run};
 
-const DOCUMENTS: [&str; 5] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/embedded.md"];
+const DOCUMENTS: [&str; 6] =
+    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/embedded.md", "docs/dead-letters.md"];
 
 fn read(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
@@ -95,10 +96,13 @@ fn defaults_in_the_readme_are_those_in_force() {
         "offset",
         "session-timeout",
         "write",
+        "answer-timeout",
         "workers",
         "linger",
         "codec",
         "dead-letter",
+        "dead-letter-limit",
+        "max-message-bytes",
         "timeout",
     ] {
         let last = row(flag).trim_end_matches('|').rsplit('|').next().unwrap().trim().replace('`', "");

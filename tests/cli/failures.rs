@@ -1,8 +1,8 @@
 //! What cannot work fails with the right code, and with words that help.
 
 use crate::common::free_port;
-use crate::common::pair::Pair;
-use crate::common::process::{kafka_taos, run};
+use crate::common::pair::{Pair, simulator};
+use crate::common::process::{Signal, kafka_taos, run};
 
 #[test]
 fn wrong_usage_is_told_apart_from_failure() {
@@ -16,6 +16,7 @@ fn wrong_usage_is_told_apart_from_failure() {
         (&["config", "--offset", "soon"], "earliest"),
         (&["config", "--write", "stmt2", "--tdengine", "http://localhost:6041/test"], "--write rest"),
         (&["config", "--kafka", "enable.auto.commit=true"], "enable.auto.commit"),
+        (&["config", "--kafka", "group.protocol=consumer", "--session-timeout", "5s"], "the broker decides"),
         (&["config", "--queue-max-size", "10", "--batch-max-size", "100"], "queue"),
         (&["config", "--tls-cert", "cert.pem"], "--tls-key"),
         (&["config", "--user", "me"], "password"),
@@ -42,6 +43,17 @@ fn a_wrong_password_fails_at_once_and_is_not_shown() {
         assert!(refused.stderr.contains("password"), "{arguments:?}: {}", refused.stderr);
         assert!(!refused.stderr.contains("hunter2"), "{arguments:?}: {}", refused.stderr);
     }
+}
+
+#[test]
+fn a_broker_without_kip_848_is_told() {
+    let pair = Pair::start();
+    pair.create_topic("t", 1);
+    pair.produce("t", &simulator(1, 1, 1), &[]);
+    let waiting = pair.start_command(&["consume", "--topic", "t", "--kafka", "group.protocol=consumer"]);
+    waiting.stderr_line("the broker must have KIP-848");
+    waiting.signal(Signal::TERM);
+    waiting.wait().expect(143);
 }
 
 #[test]

@@ -6,14 +6,21 @@
 mod common;
 
 mod admin;
+mod check;
 mod console;
+mod dead_letters;
 mod delivery;
 mod demo;
 mod documents;
+mod elsewhere;
 mod embedded;
 mod failures;
 mod faulty_messages;
 mod kill;
+mod mapping;
+mod mappings;
+mod original;
 mod settings;
 mod stop;
 mod topics;
+mod verify;

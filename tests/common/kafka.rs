@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -82,19 +82,28 @@ pub(crate) struct Kafka {
     pub(crate) jars: Jars,
     folder: TempDir,
     port: u16,
+    doors: Vec<u16>,
     process: Option<Process>,
 }
 
 impl Kafka {
     /// A new node; `None`: skipped, for want of Java or Maven.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_behind(&[])
+    }
+
+    /// A new node with a listener more for each of the proxies that listen on `advertised`: who comes in there is told
+    /// to come back by the proxy.
+    pub(crate) fn start_behind(advertised: &[u16]) -> Option<Self> {
         let jars = Jars::resolve()?;
         let folder = tempfile::tempdir().expect("a folder");
         let (port, controller) = (free_port(), free_port());
         let data = folder.path().join("data");
         let mut properties = fs::File::create(folder.path().join("server.properties")).expect("a properties file");
-        write!(properties, "{}", properties_of(port, controller, &data)).expect("write properties");
-        let mut kafka = Self { jars, folder, port, process: None };
+        write!(properties, "{}", properties_of(controller, &data)).expect("write properties");
+        let doors: Vec<_> = advertised.iter().map(|_| free_port()).collect();
+        write!(properties, "{}", listeners_of(port, controller, &doors, advertised)).expect("write properties");
+        let mut kafka = Self { jars, folder, port, doors, process: None };
         run(kafka
             .jars
             .java("kafka.tools.StorageTool")
@@ -107,6 +116,11 @@ impl Kafka {
 
     pub(crate) fn brokers(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Where the proxy of this number finds the node.
+    pub(crate) fn door(&self, number: usize) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.doors[number]))
     }
 
     /// Starts the node again on its old port, with its data.
@@ -142,17 +156,15 @@ impl Kafka {
     }
 }
 
-fn properties_of(port: u16, controller: u16, data: &Path) -> String {
+fn properties_of(controller: u16, data: &Path) -> String {
     let data = data.display();
     format!(
         "\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
 log.dirs={data}
 auto.create.topics.enable=false
 # One node can keep one replica of each internal topic.
@@ -169,6 +181,11 @@ broker.heartbeat.interval.ms=500
 # Groups in tests come and go.
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
+# Those of KIP-848, which the broker decides.
+group.consumer.min.session.timeout.ms=1000
+group.consumer.session.timeout.ms=3000
+group.consumer.min.heartbeat.interval.ms=100
+group.consumer.heartbeat.interval.ms=500
 # A small node.
 num.network.threads=2
 num.io.threads=2
@@ -178,4 +195,16 @@ log.cleaner.dedupe.buffer.size=4194304
 log.segment.bytes=67108864
 "
     )
+}
+
+fn listeners_of(port: u16, controller: u16, doors: &[u16], advertised: &[u16]) -> String {
+    let mut listeners = format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}");
+    let mut known = format!("PLAINTEXT://127.0.0.1:{port}");
+    let mut protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned();
+    for (number, (door, proxy)) in doors.iter().zip(advertised).enumerate() {
+        listeners += &format!(",PROXY{number}://127.0.0.1:{door}");
+        known += &format!(",PROXY{number}://127.0.0.1:{proxy}");
+        protocols += &format!(",PROXY{number}:PLAINTEXT");
+    }
+    format!("listeners={listeners}\nadvertised.listeners={known}\nlistener.security.protocol.map={protocols}\n")
 }

@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 pub(crate) mod kafka;
+pub(crate) mod mappings;
 pub(crate) mod pair;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod scenario;
 pub(crate) mod skip;
 

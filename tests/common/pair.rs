@@ -22,7 +22,12 @@ impl Pair {
     }
 
     pub(crate) fn start_with(more: &[&str]) -> Self {
-        let arguments = [&["embedded", "--kafka-port", "0", "--tdengine-port", "0"], more].concat();
+        Self::start_at("0", "0", more)
+    }
+
+    /// On these ports; `0` takes a free one.
+    pub(crate) fn start_at(kafka_port: &str, tdengine_port: &str, more: &[&str]) -> Self {
+        let arguments = [&["embedded", "--kafka-port", kafka_port, "--tdengine-port", tdengine_port], more].concat();
         let process = Process::start(&mut kafka_taos(&arguments));
         let ready = process.stdout_line("ready");
         let after = |name: &str| {
@@ -94,6 +99,12 @@ impl Pair {
         let arguments: Vec<_> =
             ["produce", "--topic", topic].into_iter().chain(more.iter().copied()).chain(generated).collect();
         assert_eq!(self.json(&arguments)["produced"], simulator.total());
+    }
+
+    /// [`Self::produce`] into a Kafka elsewhere.
+    #[track_caller]
+    pub(crate) fn produce_to(&self, brokers: &str, topic: &str, simulator: &Simulator) {
+        self.produce(topic, simulator, &["--brokers", brokers]);
     }
 
     /// `consume` up to the end, with `more` arguments.

@@ -8,11 +8,12 @@
 mod common;
 
 mod embedded_broker;
+mod groups;
 mod restart;
 
 use common::kafka::Kafka;
 use common::pair::Pair;
-use common::scenario;
+use common::{mappings, scenario};
 
 #[test]
 #[ignore = "starts Apache Kafka: run by ./test"]
@@ -23,7 +24,21 @@ fn nothing_is_lost_when_a_consumer_is_killed_half_way() {
 
 #[test]
 #[ignore = "starts Apache Kafka: run by ./test"]
+fn the_examples_of_mappings_load_what_their_tests_expect() {
+    let Some(kafka) = Kafka::start() else { return };
+    mappings::load_all(&kafka.brokers(), &Pair::start());
+}
+
+#[test]
+#[ignore = "starts Apache Kafka: run by ./test"]
 fn topics_are_made_shown_changed_and_dropped() {
     let Some(kafka) = Kafka::start() else { return };
     scenario::a_topic_is_made_shown_changed_and_dropped(&kafka.brokers());
+}
+
+#[test]
+#[ignore = "starts Apache Kafka: run by ./test"]
+fn letters_go_to_a_topic_that_is_made_and_come_back_through_a_wider_table() {
+    let Some(kafka) = Kafka::start() else { return };
+    scenario::letters_go_to_a_topic_and_come_back(&kafka.brokers(), &Pair::start());
 }

@@ -219,8 +219,13 @@ impl Faults {
                 FaultWhen::Every(n) => switch.seen.is_multiple_of(n),
                 FaultWhen::First(n) => switch.seen <= n,
             };
-            switch.struck += u64::from(strikes);
-            strikes.then(|| switch.fault.action.clone())
+            if !strikes {
+                return None;
+            }
+            switch.struck += 1;
+            let Fault { operation, action, .. } = &switch.fault;
+            tracing::info!(?operation, ?action, "a fault strikes");
+            Some(action.clone())
         });
         hit.collect()
     }

@@ -61,6 +61,8 @@ pub struct EndpointConfig {
     pub shutdown_timeout: Duration,
     /// Faults that are on from the start. Default none.
     pub faults: Vec<Fault>,
+    /// Answer prepared inserts and keep nothing of them, unlooked at: to measure what comes before. Default false.
+    pub discard: bool,
 }
 
 impl Default for EndpointConfig {
@@ -72,6 +74,7 @@ impl Default for EndpointConfig {
             header_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(5),
             faults: Vec::new(),
+            discard: false,
         }
     }
 }
@@ -122,6 +125,7 @@ impl Endpoint {
         let state = Arc::new(State {
             engine,
             faults: faults.clone(),
+            discard: config.discard,
             max_frame_bytes: config.max_frame_bytes,
             header_timeout: config.header_timeout,
             shutdown_timeout: config.shutdown_timeout,
@@ -157,6 +161,7 @@ impl Endpoint {
 struct State {
     engine: Engine,
     faults: Faults,
+    discard: bool,
     max_frame_bytes: usize,
     header_timeout: Duration,
     shutdown_timeout: Duration,

@@ -8,8 +8,10 @@ use kafka_taos::codec::Format;
 use kafka_taos::dead_letter::DeadLetterSetting;
 use kafka_taos::mapping::Policy;
 use kafka_taos::mq::kafka::StartOffset;
+use kafka_taos::row::Precision;
 use kafka_taos::tdengine::WriteMode;
 use kafka_taos::tdengine::dsn::Dsn;
+use kafka_taos::tdengine::schema::{Create, Evolve, TagDrift};
 
 use super::dead_letter::{DeadLetterLimit, PolicyKind, policy};
 use super::units::{at_least_one, bytes, duration, key_value};
@@ -76,6 +78,30 @@ pub(crate) struct TdengineArgs {
     /// How rows are written: stmt2, sql, rest [default: stmt2]
     #[arg(long)]
     write: Option<WriteMode>,
+    /// How long TDengine may take to answer; past it a write is tried again on a new connection [default: 60s]
+    #[arg(long, value_parser = duration)]
+    answer_timeout: Option<Duration>,
+}
+
+/// What may be made and changed in TDengine for a mapping.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Schema")]
+pub(crate) struct SchemaArgs {
+    /// What is made where it is missing, as the mapping wants it: none, stable, database,stable [default: none]
+    #[arg(long)]
+    create: Option<Create>,
+    /// What is changed where the mapping wants more: none, add-column, widen, add-column,widen [default: none]
+    #[arg(long)]
+    evolve: Option<Evolve>,
+    /// Where a message's tags differ from its table's: log, ignore, or alter the table [default: log]
+    #[arg(long)]
+    tag_drift: Option<TagDrift>,
+    /// Precision of a database that is made: ms, us, ns [default: ms]
+    #[arg(long)]
+    precision: Option<Precision>,
+    /// Further options of a database that is made, as in "keep 365d vgroups 4"
+    #[arg(long, value_name = "OPTIONS")]
+    database_options: Option<String>,
 }
 
 /// How the consumer works.

@@ -24,6 +24,7 @@ impl Layers<'_> {
         let in_file = self.parsed_by("kafka.session_timeout", file.session_timeout, duration)?;
         let session_timeout =
             self.pick_shown("session-timeout", "session_timeout", in_file, default.session_timeout, human);
+        let session_chosen = self.shown.last().is_some_and(|session| session.from != "default");
 
         let sasl = self.sasl(file.sasl_mechanism, file.user, file.password_file)?;
         let tls = self.tls(file.tls_ca, file.tls_cert, file.tls_key)?;
@@ -45,6 +46,12 @@ impl Layers<'_> {
         }
         let settings =
             KafkaSettings { brokers, sasl, tls, start, session_timeout, properties, ..KafkaSettings::default() };
+        if session_chosen && settings.is_managed_by_broker() {
+            return Err(Failure::usage(
+                "with group.protocol=consumer the broker decides on sessions (group.consumer.session.timeout.ms there): \
+                 leave --session-timeout out",
+            ));
+        }
         Ok((settings, topics, group))
     }
 

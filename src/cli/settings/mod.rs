@@ -21,10 +21,14 @@ use kafka_taos::dead_letter::DeadLetterSetting;
 use kafka_taos::mapping::{DemoRows, Mapping, Policed, RowSource};
 use kafka_taos::mq::kafka::KafkaSettings;
 use kafka_taos::queue::QueueSettings;
-use kafka_taos::tdengine::WriteMode;
 use kafka_taos::tdengine::dsn::Dsn;
+use kafka_taos::tdengine::schema::SchemaPolicy;
+use kafka_taos::tdengine::{ConnectOptions, WriteMode};
 
-pub(crate) use args::{AdminArgs, CommonArgs, DeadLetterArgs, KafkaArgs, PolicyArgs, QueueArgs, TdengineArgs};
+pub(crate) use args::{
+    AdminArgs, CommonArgs, DeadLetterArgs, KafkaArgs, KafkaConnectionArgs, PolicyArgs, QueueArgs, SchemaArgs,
+    TdengineArgs,
+};
 pub(crate) use dead_letter::Aside;
 pub(crate) use layers::Shown;
 pub(crate) use units::{duration, key_value};
@@ -44,7 +48,9 @@ pub(crate) struct Settings {
     pub(crate) group: Option<String>,
     pub(crate) tdengine: Dsn,
     pub(crate) stable: Option<String>,
+    pub(crate) schema: SchemaPolicy,
     pub(crate) write: WriteMode,
+    pub(crate) answer_timeout: Duration,
     pub(crate) workers: usize,
     pub(crate) queue: QueueSettings,
     pub(crate) aside: Aside,
@@ -116,6 +122,13 @@ impl Settings {
         }
     }
 
+    /// How long the way to TDengine may take.
+    pub(crate) fn connect_options(&self) -> ConnectOptions {
+        let defaults = ConnectOptions::default();
+        let write_timeout = defaults.write_timeout.min(self.answer_timeout);
+        ConnectOptions { connect_timeout: self.timeout, write_timeout, read_timeout: self.answer_timeout, ..defaults }
+    }
+
     /// Reads all layers. `matches` are those of the command; `config` is what `--config` said.
     pub(crate) fn resolve(matches: &ArgMatches, config: Option<&Path>) -> Result<Self, Failure> {
         let (file, path) = match config {
@@ -136,7 +149,7 @@ impl Settings {
         let FileConfig {
             kafka,
             format,
-            tdengine,
+            tdengine: in_tdengine,
             queue,
             dead_letter,
             policy,
@@ -157,7 +170,13 @@ impl Settings {
             }
         };
         let (kafka, topics, group) = layers.kafka(kafka)?;
-        let (tdengine, write, stable) = layers.tdengine(tdengine)?;
+        let answer_in_file =
+            layers.parsed_by("tdengine.answer_timeout", in_tdengine.answer_timeout.clone(), duration)?;
+        let (tdengine, write, stable) = layers.tdengine(in_tdengine.clone())?;
+        let schema = layers.schema(in_tdengine)?;
+        let answer_default = ConnectOptions::default().read_timeout;
+        let answer_timeout =
+            layers.pick_shown("answer-timeout", "answer_timeout", answer_in_file, answer_default, human);
         let workers = layers.pick("workers", "workers", workers, 4);
         let queue = layers.queue(queue)?;
         let aside = layers.aside(dead_letter, policy)?;
@@ -177,7 +196,9 @@ impl Settings {
             group,
             tdengine,
             stable,
+            schema,
             write,
+            answer_timeout,
             workers,
             queue,
             aside,

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use kafka_taos::config::Secret;
 use kafka_taos::config::file;
+use kafka_taos::row::Precision;
 use kafka_taos::tdengine::WriteMode;
 use kafka_taos::tdengine::dsn::Dsn;
+use kafka_taos::tdengine::schema::{Create, Evolve, SchemaPolicy, TagDrift};
 
 use super::Failure;
 use super::layers::{Layers, env, read_secret};
@@ -34,6 +36,20 @@ impl Layers<'_> {
         }
         let stable = self.pick_optional("stable", "stable", file.stable);
         Ok((tdengine, write, stable))
+    }
+
+    /// What may be made and changed there.
+    pub(super) fn schema(&mut self, file: file::Tdengine) -> Result<SchemaPolicy, Failure> {
+        let in_file = self.parsed("tdengine.create", file.create)?;
+        let create = self.pick("create", "create", in_file, Create::default());
+        let in_file = self.parsed("tdengine.evolve", file.evolve)?;
+        let evolve = self.pick("evolve", "evolve", in_file, Evolve::default());
+        let in_file = self.parsed("tdengine.tag_drift", file.tag_drift)?;
+        let tag_drift = self.pick("tag-drift", "tag_drift", in_file, TagDrift::default());
+        let in_file = self.parsed("tdengine.precision", file.precision)?;
+        let precision = self.pick("precision", "precision", in_file, Precision::default());
+        let database_options = self.pick("database-options", "database_options", file.database_options, String::new());
+        Ok(SchemaPolicy { create, evolve, precision, database_options, tag_drift })
     }
 
     fn tdengine_password(&self, file: Option<PathBuf>) -> Result<Option<Secret>, Failure> {

@@ -51,7 +51,7 @@ pub(super) fn push_value(text: &mut Vec<u8>, value: &Value<'_>, precision: Preci
 }
 
 /// The cell of `row`, as the column's type wants it.
-pub(super) fn push_cell(text: &mut Vec<u8>, column: &Column, row: usize) -> Result<(), Unwritable> {
+pub(crate) fn push_cell(text: &mut Vec<u8>, column: &Column, row: usize) -> Result<(), Unwritable> {
     if matches!(column.flags[row], NULL | UNSET) {
         text.extend_from_slice(b"NULL");
         return Ok(());

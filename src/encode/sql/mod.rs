@@ -32,6 +32,7 @@ mod tests;
 
 pub use block::block_statements;
 pub use literal::Unwritable;
+pub(crate) use literal::push_cell;
 pub use record::{RecordFault, to_taos_batch_insert_sql, to_taos_insert_sql};
 
 /// The longest statement that servers before late 2025 take, in bytes.

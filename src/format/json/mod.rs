@@ -15,7 +15,7 @@ use text::{hex4, special, unescape};
 
 use super::finds::{Finds, NOWHERE, Shelf};
 use super::plan::{NodeId, Places};
-use super::{ARRAY, Decoder, FormatError, Found, Plan, Visitor};
+use super::{ARRAY, Decoder, FormatError, Found, OBJECT, Plan, Visitor};
 use crate::row::Value;
 
 /// As deep as serde_json goes.
@@ -93,7 +93,7 @@ impl Decoder for JsonDecoder {
 }
 
 fn fault(position: usize, reason: &str) -> FormatError {
-    FormatError { format: "JSON", position: Some(position), reason: reason.to_owned() }
+    FormatError::new("JSON", Some(position), reason)
 }
 
 type Walked<T = ()> = Result<T, &'static str>;
@@ -241,7 +241,7 @@ impl<'p> Walker<'p> {
                         serde_json::from_str(&self.text[begin..self.at]).map_or(TREE_OUT_OF_RANGE, Found::Tree)
                     }
                     true => Found::Nested(ARRAY),
-                    false => Found::Nested("an object"),
+                    false => Found::Nested(OBJECT),
                 },
             );
         }

@@ -4,9 +4,10 @@
 #[inline]
 pub(super) fn special(word: u64) -> u64 {
     const EACH: u64 = u64::MAX / 0xff;
-    let is_zero = |word: u64| word.wrapping_sub(EACH) & !word;
-    let is_control = word.wrapping_sub(EACH * 0x20) & !word;
-    (is_zero(word ^ EACH * u64::from(b'"')) | is_zero(word ^ EACH * u64::from(b'\\')) | is_control) & EACH << 7
+    const QUOTES: u64 = EACH * b'"' as u64;
+    const BACKSLASHES: u64 = EACH * b'\\' as u64;
+    let below = |word: u64, limit: u64| word.wrapping_sub(EACH * limit) & !word;
+    (below(word ^ QUOTES, 1) | below(word ^ BACKSLASHES, 1) | below(word, 0x20)) & (EACH << 7)
 }
 
 /// Of four hexadecimal digits.

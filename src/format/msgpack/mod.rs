@@ -8,15 +8,13 @@ mod tests;
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use rmp::Marker;
 use serde_json::Value as Tree;
 
 use super::finds::{Finds, NOWHERE, Shelf};
 use super::plan::{NodeId, Places};
-use super::{ARRAY, Decoder, FormatError, Found, Plan, Visitor};
-use crate::codec::timestamp::{EXTENSION, read_extension, rfc3339};
+use super::{ARRAY, Decoder, FormatError, Found, OBJECT, Plan, Visitor, tree_of};
+use crate::codec::timestamp::{EXTENSION, read_extension};
 use crate::row::Value;
 
 /// As deep as a tree is made; what is passed over may be deeper.
@@ -44,11 +42,9 @@ impl Decoder for MsgPackDecoder {
     ) -> Result<(), FormatError> {
         let mut walker = Walker { bytes: payload, at: 0 };
         let (mut record, mut element) = self.shelf.take(plan);
-        walker.whole(&mut self.shelf.record(plan, &mut record)).map_err(|reason| FormatError {
-            format: "MessagePack",
-            position: Some(walker.at),
-            reason: reason.to_owned(),
-        })?;
+        walker
+            .whole(&mut self.shelf.record(plan, &mut record))
+            .map_err(|reason| FormatError::new("MessagePack", Some(walker.at), reason))?;
         if visitor.record(&record) {
             for array in 0..self.shelf.arrays.len() {
                 if self.shelf.arrays[array] == NOWHERE {
@@ -238,7 +234,7 @@ impl<'p> Walker<'p> {
                         Walker { bytes: self.bytes, at: begin }.tree(0).map_or_else(Found::Nested, Found::Tree)
                     }
                     true => Found::Nested(ARRAY),
-                    false => Found::Nested("an object"),
+                    false => Found::Nested(OBJECT),
                 },
             );
         }
@@ -316,18 +312,4 @@ impl<'p> Walker<'p> {
 
 fn text_or_bytes(text: &[u8]) -> Value<'_> {
     std::str::from_utf8(text).map_or(Value::from(text), Value::from)
-}
-
-/// A single value as JSON has it.
-pub(super) fn tree_of(value: &Value<'_>) -> Tree {
-    match value {
-        Value::Unset | Value::Null => Tree::Null,
-        Value::Bool(truth) => (*truth).into(),
-        Value::Int(number) => (*number).into(),
-        Value::UInt(number) => (*number).into(),
-        Value::Float(number) => (*number).into(),
-        Value::Timestamp(moment) => rfc3339(*moment).map_or(Tree::Null, |moment| moment.to_string().into()),
-        Value::Text(text) => text.as_ref().into(),
-        Value::Bytes(bytes) => STANDARD.encode(bytes).into(),
-    }
 }

@@ -66,6 +66,27 @@ fn every_kind_of_value_has_its_own() {
 }
 
 #[test]
+fn what_python_wrote_is_read() {
+    let payload = include_bytes!("../../../tests/fixtures/formats/reading-python-msgpack.bin");
+    let expected: [(&str, Found<'_>); 12] = [
+        ("device", value("d1001")),
+        ("ts", value(Timestamp::new(1_764_547_200, 123_456_000))),
+        ("f", value(0.5)),
+        ("i", value(-7_i64)),
+        ("u", value(u64::MAX)),
+        ("raw", value(&[0_u8, 0xff][..])),
+        ("flag", value(true)),
+        ("nothing", Found::Value(Value::Null)),
+        ("/site/name", value("Zürich")),
+        ("/samples/1/q", value(7_i64)),
+        ("7", value("seven")),
+        ("ext", value(&[42_u8][..])),
+    ];
+    let found = one(payload, &expected.each_ref().map(|(path, _)| *path));
+    assert_eq!(found, expected.map(|(_, found)| found));
+}
+
+#[test]
 fn the_last_of_equal_keys_wins() {
     let payload = b"\x82\xa1a\x82\xa1b\x01\xa1c\x02\xa1a\x81\xa1c\x03";
     assert_eq!(one(payload, &["/a/b", "/a/c"]), [Found::MISSING, value(3_i64)]);

@@ -46,7 +46,7 @@ pub struct PartitionInfo {
 }
 
 #[derive(Clone)]
-struct Quiet;
+pub(super) struct Quiet;
 
 impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
@@ -184,19 +184,35 @@ impl Admin {
             });
         }
         partitions.sort_by_key(|partition| partition.partition);
-        let config = self.client.describe_configs(&[ResourceSpecifier::Topic(topic)], &options(timeout)).await;
-        let config = match config {
-            Ok(results) => results
-                .into_iter()
-                .filter_map(Result::ok)
-                .flat_map(|resource| resource.entries)
-                .filter(|entry| !entry.is_default && !entry.is_sensitive)
-                .filter_map(|entry| Some((entry.name, entry.value?)))
-                .collect(),
-            // A right to read messages need not be one to read settings.
-            Err(_) => BTreeMap::new(),
-        };
+        let config = self.config(topic, false, timeout).await;
         Ok(TopicInfo { topic: topic.to_owned(), partitions, config })
+    }
+
+    /// All settings of `topic`, the defaults of the broker among them; none where they may not be read.
+    pub async fn all_settings(&self, topic: &str, timeout: Duration) -> BTreeMap<String, String> {
+        self.config(topic, true, timeout).await
+    }
+
+    async fn config(&self, topic: &str, defaults: bool, timeout: Duration) -> BTreeMap<String, String> {
+        let described = self.client.describe_configs(&[ResourceSpecifier::Topic(topic)], &options(timeout)).await;
+        // A right to read messages need not be one to read settings.
+        let resources = described.into_iter().flatten().filter_map(Result::ok);
+        resources
+            .flat_map(|resource| resource.entries)
+            .filter(|entry| (defaults || !entry.is_default) && !entry.is_sensitive)
+            .filter_map(|entry| Some((entry.name, entry.value?)))
+            .collect()
+    }
+
+    /// The state of `group` in the broker's words, and how many members it has; `None` where there is none.
+    ///
+    /// # Errors
+    /// The broker did not answer in time, or access was denied.
+    pub fn group(&self, group: &str, timeout: Duration) -> Result<Option<(String, usize)>, MqError> {
+        let list = self.reader.fetch_group_list(Some(group), timeout);
+        let list = list.map_err(|error| translate(&format!("describing group {group}"), &error))?;
+        let found = list.groups().iter().find(|found| found.name() == group && found.state() != "Dead");
+        Ok(found.map(|found| (found.state().to_owned(), found.members().len())))
     }
 
     /// Makes `topic`.

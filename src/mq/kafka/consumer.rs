@@ -11,21 +11,21 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::Offset as Position;
 use rdkafka::types::RDKafkaRespErr;
 use tokio::sync::mpsc;
 
 use super::admin::Admin;
+use super::copy::{Pages, owned};
 use super::{Hooks, KafkaSettings, StartOffset, translate};
-use crate::message::{Header, Message, Offset, TopicPartition};
+use crate::message::{Offset, TopicPartition};
 use crate::mq::{Control, Event, MqError, Revocation, Subscription};
 
 /// Events that wait between the polling thread and its reader.
@@ -42,10 +42,15 @@ const RECONNECT_CHECK: Duration = Duration::from_secs(1);
 
 type Offsets = Vec<(TopicPartition, Offset)>;
 
-enum Command {
-    Hold(Vec<TopicPartition>, bool),
-    Pause(Vec<TopicPartition>, bool),
-    Unsubscribe,
+/// What was asked of the polling thread since it last looked. Of a partition only the latest wish counts, so however
+/// many are made, no more wait than there are partitions.
+#[derive(Default)]
+struct Orders {
+    /// To be left alone, or served again.
+    hold: HashMap<TopicPartition, bool>,
+    /// To be fetched no more, or again.
+    pause: HashMap<TopicPartition, bool>,
+    unsubscribe: bool,
 }
 
 /// What librdkafka calls back into, on the polling thread (errors and logs: on any).
@@ -59,9 +64,10 @@ struct Context {
     events: Mutex<Option<mpsc::Sender<Event>>>,
     consumer: OnceLock<Weak<BaseConsumer<Context>>>,
     poller: OnceLock<Thread>,
-    /// Queues of partitions that were assigned and not yet taken over by the polling thread.
-    assigned: Mutex<Vec<(TopicPartition, PartitionQueue<Context>)>>,
+    /// Partitions that were assigned and not yet taken over by the polling thread.
+    assigned: Mutex<Vec<Source>>,
     revoked: Mutex<Vec<TopicPartition>>,
+    orders: Mutex<Orders>,
     /// What found no room in the channel yet.
     unsent: Mutex<VecDeque<Event>>,
     denied: Mutex<Option<MqError>>,
@@ -98,12 +104,15 @@ impl Context {
                 // Split before it is assigned: then no message of it ever reaches the common queue.
                 if let Some(mut queue) = consumer.split_partition_queue(&source.topic, source.partition) {
                     let poller = self.poller.get().cloned();
+                    let filled = Arc::new(AtomicBool::new(true));
+                    let fill = filled.clone();
                     queue.set_nonempty_callback(move || {
+                        fill.store(true, Ordering::SeqCst);
                         if let Some(thread) = &poller {
                             thread.unpark();
                         }
                     });
-                    assigned.push((source.clone(), queue));
+                    assigned.push(Source { partition: source.clone(), queue, filled, position: 0 });
                 }
             }
         }
@@ -114,6 +123,8 @@ impl Context {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(list)?,
             _ => consumer.assign(list)?,
         }
+        // librdkafka remembers a pause beyond the assignment that it was meant for.
+        consumer.resume(list)?;
         // No message comes before: they are taken by this thread, afterwards.
         self.hooks.connected();
         self.send(Event::Assigned(partitions));
@@ -166,8 +177,11 @@ impl Context {
         let partitions = partitions_of(&taken);
         if !partitions.is_empty() {
             // What waits to be handed out must not come after the revocation: the partition may soon be ours again.
-            locked(&self.unsent).retain(|event| match event {
-                Event::Messages(messages) => !messages.iter().any(|message| partitions.contains(&message.source)),
+            locked(&self.unsent).retain_mut(|event| match event {
+                Event::Messages(messages) => {
+                    messages.retain(|message| !partitions.contains(&message.source));
+                    !messages.is_empty()
+                }
                 Event::End(source, _) => !partitions.contains(source),
                 _ => true,
             });
@@ -257,6 +271,8 @@ fn list_of(offsets: &Offsets) -> KafkaResult<TopicPartitionList> {
 struct Source {
     partition: TopicPartition,
     queue: PartitionQueue<Context>,
+    /// Set by librdkafka when messages come into a queue that was empty; cleared before it is emptied.
+    filled: Arc<AtomicBool>,
     /// The offset after the last message handed out.
     position: Offset,
 }
@@ -267,8 +283,10 @@ struct Poller {
     context: Arc<Context>,
     sources: Vec<Source>,
     held: HashSet<TopicPartition>,
-    commands: blocking::Receiver<Command>,
+    pages: Pages,
     next_source: usize,
+    /// Messages in the event before: about as many will come again.
+    last_count: usize,
     checked_connection: Instant,
     leaving: bool,
 }
@@ -276,9 +294,8 @@ struct Poller {
 impl Poller {
     fn run(mut self) {
         loop {
-            while let Ok(command) = self.commands.try_recv() {
-                self.obey(command);
-            }
+            let orders = std::mem::take(&mut *locked(&self.context.orders));
+            self.obey(orders);
             self.serve_group();
             if self.events.is_closed() && !self.leaving {
                 self.leaving = true;
@@ -291,7 +308,12 @@ impl Poller {
             let busy = locked(&self.context.unsent).is_empty() && self.poll_partitions();
             let sent = self.flush();
             if !busy || !sent {
+                let asleep = Instant::now();
                 thread::park_timeout(LONGEST_SLEEP);
+                if asleep.elapsed() >= LONGEST_SLEEP {
+                    // Nothing has to be missed for that; it is looked at all the same.
+                    self.sources.iter().for_each(|source| source.filled.store(true, Ordering::SeqCst));
+                }
             }
         }
         // The queues hold the consumer; only when the last is gone is it closed and its thread of librdkafka ended.
@@ -313,26 +335,30 @@ impl Poller {
         }
     }
 
-    fn obey(&mut self, command: Command) {
-        match command {
-            Command::Hold(partitions, true) => self.held.extend(partitions),
-            Command::Hold(partitions, false) => partitions.iter().for_each(|partition| {
-                self.held.remove(partition);
-            }),
-            Command::Pause(partitions, pause) => {
-                let offsets = partitions.into_iter().map(|partition| (partition, 0)).collect();
-                let done = list_of(&offsets).and_then(|list| match pause {
-                    true => self.consumer.pause(&list),
-                    false => self.consumer.resume(&list),
-                });
-                if let Err(error) = done {
-                    tracing::warn!(%error, pause, "pausing or resuming partitions failed");
-                }
+    fn obey(&mut self, orders: Orders) {
+        for (partition, hold) in orders.hold {
+            match hold {
+                true => self.held.insert(partition),
+                false => self.held.remove(&partition),
+            };
+        }
+        for pause in [true, false] {
+            let wanted = orders.pause.iter().filter(|(_, wanted)| **wanted == pause);
+            let offsets: Offsets = wanted.map(|(partition, _)| (partition.clone(), 0)).collect();
+            if offsets.is_empty() {
+                continue;
             }
-            Command::Unsubscribe => {
-                self.leaving = true;
-                self.consumer.unsubscribe();
+            let done = list_of(&offsets).and_then(|list| match pause {
+                true => self.consumer.pause(&list),
+                false => self.consumer.resume(&list),
+            });
+            if let Err(error) = done {
+                tracing::warn!(%error, pause, "pausing or resuming partitions failed");
             }
+        }
+        if orders.unsubscribe {
+            self.leaving = true;
+            self.consumer.unsubscribe();
         }
     }
 
@@ -342,7 +368,8 @@ impl Poller {
             match event {
                 // Partitions are split off before they are assigned, so this one was not (its split failed).
                 Ok(message) => {
-                    let message = owned(&message, None);
+                    let source = TopicPartition::new(message.topic(), message.partition());
+                    let message = owned(&message, source, |bytes| self.pages.copy(bytes));
                     self.later(Event::Messages(vec![message]));
                     break;
                 }
@@ -354,9 +381,7 @@ impl Poller {
             self.sources.retain(|source| !revoked.contains(&source.partition));
             self.held.retain(|partition| !revoked.contains(partition));
         }
-        for (partition, queue) in std::mem::take(&mut *locked(&self.context.assigned)) {
-            self.sources.push(Source { partition, queue, position: 0 });
-        }
+        self.sources.append(&mut locked(&self.context.assigned));
         if let Some(denied) = locked(&self.context.denied).take() {
             self.later(Event::Error(denied));
         }
@@ -368,51 +393,68 @@ impl Poller {
         }
     }
 
-    /// Takes messages of the next partition that has any; whether there may be more.
+    /// Takes messages of the partitions that have any, from where it last ended; whether there may be more.
     fn poll_partitions(&mut self) -> bool {
-        for _ in 0..self.sources.len() {
-            self.next_source = (self.next_source + 1) % self.sources.len();
+        let (mut messages, mut bytes, mut ends) = (Vec::new(), 0, Vec::new());
+        let count = self.sources.len();
+        for _ in 0..count {
+            self.next_source = (self.next_source + 1) % count;
             let source = &mut self.sources[self.next_source];
-            if self.held.contains(&source.partition) {
+            if !source.filled.load(Ordering::SeqCst) || self.held.contains(&source.partition) {
                 continue;
             }
-            let (mut messages, mut bytes, mut end) = (Vec::new(), 0, None);
-            while messages.len() < MAX_EVENT_MESSAGES && bytes < MAX_EVENT_BYTES {
+            source.filled.store(false, Ordering::SeqCst);
+            // A name of its own for each event: counting it up and down then disturbs no other thread.
+            let partition = TopicPartition::new(&*source.partition.topic, source.partition.partition);
+            loop {
+                if messages.len() >= MAX_EVENT_MESSAGES || bytes >= MAX_EVENT_BYTES {
+                    source.filled.store(true, Ordering::SeqCst);
+                    break;
+                }
                 match source.queue.poll(Duration::ZERO) {
                     Some(Ok(message)) => {
-                        let message = owned(&message, Some(&source.partition));
+                        if messages.is_empty() {
+                            messages.reserve(self.last_count);
+                        }
+                        let message = owned(&message, partition.clone(), |bytes| self.pages.copy(bytes));
                         bytes += message.weight_bytes();
                         source.position = message.offset + 1;
                         messages.push(message);
                     }
                     Some(Err(error)) => {
-                        end = Some(error);
+                        ends.push((partition, source.position, error));
+                        source.filled.store(true, Ordering::SeqCst);
                         break;
                     }
                     None => break,
                 }
             }
-            let (partition, position) = (source.partition.clone(), source.position);
-            let found = !messages.is_empty() || end.is_some();
-            if !messages.is_empty() {
-                self.context.hooks.connected();
-                self.later(Event::Messages(messages));
-            }
-            match end {
-                Some(KafkaError::PartitionEOF(_)) => self.later(Event::End(partition, position)),
-                Some(error) => self.report(&error, Some(&partition)),
-                None => {}
-            }
-            if found {
-                return true;
+            if messages.len() >= MAX_EVENT_MESSAGES || bytes >= MAX_EVENT_BYTES {
+                break;
             }
         }
-        false
+        let found = !messages.is_empty() || !ends.is_empty();
+        if !messages.is_empty() {
+            self.last_count = messages.len();
+            self.context.hooks.connected();
+            self.later(Event::Messages(messages));
+        }
+        for (partition, position, error) in ends {
+            match error {
+                KafkaError::PartitionEOF(_) => self.later(Event::End(partition, position)),
+                error => self.report(&error, Some(&partition)),
+            }
+        }
+        found
     }
 
     fn report(&self, error: &KafkaError, partition: Option<&TopicPartition>) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             return; // told by the hook
+        }
+        // From here on librdkafka does nothing more, and says nothing more.
+        if let Some((code, reason)) = self.consumer.client().fatal_error() {
+            return self.later(Event::Error(super::fatal(code, reason)));
         }
         let action = match partition {
             None if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
@@ -462,27 +504,6 @@ impl Poller {
     }
 }
 
-fn owned(message: &BorrowedMessage<'_>, known: Option<&TopicPartition>) -> Message {
-    let source = match known {
-        Some(known) => known.clone(),
-        None => TopicPartition::new(message.topic(), message.partition()),
-    };
-    let headers = message.headers().map_or_else(Vec::new, |headers| {
-        headers
-            .iter()
-            .map(|header| Header { name: header.key.to_owned(), value: header.value.map(Bytes::copy_from_slice) })
-            .collect()
-    });
-    Message {
-        source,
-        offset: message.offset(),
-        timestamp_ms: message.timestamp().to_millis(),
-        key: message.key().map(Bytes::copy_from_slice),
-        payload: message.payload().map(Bytes::copy_from_slice),
-        headers,
-    }
-}
-
 pub(super) fn subscribe(
     settings: &KafkaSettings,
     hooks: Hooks,
@@ -491,7 +512,6 @@ pub(super) fn subscribe(
     shared: bool,
 ) -> Result<KafkaSubscription, MqError> {
     let (events, receiver) = mpsc::channel(EVENTS_IN_CHANNEL);
-    let (commands, orders) = blocking::channel();
     let context = Context {
         hooks,
         settings: settings.clone(),
@@ -502,6 +522,7 @@ pub(super) fn subscribe(
         poller: OnceLock::new(),
         assigned: Mutex::default(),
         revoked: Mutex::default(),
+        orders: Mutex::default(),
         unsent: Mutex::default(),
         denied: Mutex::default(),
         rejoin: Mutex::default(),
@@ -524,8 +545,9 @@ pub(super) fn subscribe(
         context: context.clone(),
         sources: Vec::new(),
         held: HashSet::new(),
-        commands: orders,
+        pages: Pages::default(),
         next_source: 0,
+        last_count: 0,
         checked_connection: Instant::now(),
         leaving: false,
     };
@@ -535,7 +557,7 @@ pub(super) fn subscribe(
     });
     started
         .map_err(|error| MqError::Other { action: "starting the polling thread".into(), reason: error.to_string() })?;
-    Ok(KafkaSubscription { events: receiver, control: KafkaControl { commands, context } })
+    Ok(KafkaSubscription { events: receiver, control: KafkaControl { context } })
 }
 
 /// For dividing the prefetch: the partitions there are now, or a guess where nobody answers at once.
@@ -582,14 +604,13 @@ impl Drop for KafkaSubscription {
 /// Steers a [`KafkaSubscription`].
 #[derive(Clone)]
 pub struct KafkaControl {
-    commands: blocking::Sender<Command>,
     context: Arc<Context>,
 }
 
 impl KafkaControl {
-    fn order(&self, command: Command) {
-        // The thread that obeys ends with the subscription; then there is nothing left to steer.
-        let _ = self.commands.send(command);
+    /// Leaves an order. The thread that obeys ends with the subscription; then there is nothing left to steer.
+    fn order(&self, order: impl FnOnce(&mut Orders)) {
+        order(&mut locked(&self.context.orders));
         self.context.wake();
     }
 }
@@ -607,22 +628,22 @@ impl Control for KafkaControl {
     }
 
     fn hold(&self, partitions: &[TopicPartition]) {
-        self.order(Command::Hold(partitions.to_vec(), true));
+        self.order(|orders| orders.hold.extend(partitions.iter().map(|partition| (partition.clone(), true))));
     }
 
     fn unhold(&self, partitions: &[TopicPartition]) {
-        self.order(Command::Hold(partitions.to_vec(), false));
+        self.order(|orders| orders.hold.extend(partitions.iter().map(|partition| (partition.clone(), false))));
     }
 
     fn pause(&self, partitions: &[TopicPartition]) {
-        self.order(Command::Pause(partitions.to_vec(), true));
+        self.order(|orders| orders.pause.extend(partitions.iter().map(|partition| (partition.clone(), true))));
     }
 
     fn resume(&self, partitions: &[TopicPartition]) {
-        self.order(Command::Pause(partitions.to_vec(), false));
+        self.order(|orders| orders.pause.extend(partitions.iter().map(|partition| (partition.clone(), false))));
     }
 
     fn unsubscribe(&self) {
-        self.order(Command::Unsubscribe);
+        self.order(|orders| orders.unsubscribe = true);
     }
 }

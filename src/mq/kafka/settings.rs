@@ -202,12 +202,14 @@ impl KafkaSettings {
             // Another name for the same.
             config.remove("fetch.message.max.bytes");
         }
-        if config.get("group.protocol") == Some("consumer") {
-            // With KIP-848 the broker decides on these, and librdkafka refuses to be told.
-            config.remove("session.timeout.ms");
-            config.remove("partition.assignment.strategy");
-        }
         config
+    }
+
+    /// Whether the group's members are managed by the broker (KIP-848), which then decides on sessions and assignment.
+    pub fn is_managed_by_broker(&self) -> bool {
+        // The last one wins, as everywhere.
+        let protocol = self.properties.iter().rev().find(|(key, _)| key == "group.protocol");
+        protocol.is_some_and(|(_, value)| value.eq_ignore_ascii_case("consumer"))
     }
 
     /// For a client that only asks.
@@ -230,9 +232,6 @@ impl KafkaSettings {
             .set("enable.auto.offset.store", "false")
             .set("allow.auto.create.topics", "false")
             .set("enable.partition.eof", "true")
-            .set("partition.assignment.strategy", "cooperative-sticky")
-            .set("session.timeout.ms", session_ms.to_string())
-            .set("heartbeat.interval.ms", (session_ms / 4).clamp(100, 3000).to_string())
             .set("max.poll.interval.ms", poll_ms.to_string())
             .set("topic.metadata.refresh.interval.ms", "10000")
             .set("queued.max.messages.kbytes", queue_kbytes.to_string())
@@ -252,7 +251,23 @@ impl KafkaSettings {
                     StartOffset::At(_) | StartOffset::Time(_) => "error",
                 },
             );
+        if !self.is_managed_by_broker() {
+            // Otherwise librdkafka refuses to be told, be it by us or by the user.
+            config
+                .set("partition.assignment.strategy", "cooperative-sticky")
+                .set("session.timeout.ms", session_ms.to_string())
+                .set("heartbeat.interval.ms", (session_ms / 4).clamp(100, 3000).to_string());
+        }
         Ok(self.with_properties(config))
+    }
+
+    /// All that librdkafka is told for a producer, to hold ours against one that knows nothing else.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn producer_properties(&self) -> Result<Vec<(String, String)>, MqError> {
+        let config = self.producer()?;
+        Ok(config.config_map().iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
     }
 
     /// For a producer.
@@ -289,7 +304,9 @@ mod tests {
         let properties = vec![("fetch.wait.max.ms".into(), "7".into()), ("group.protocol".into(), "consumer".into())];
         let config = KafkaSettings { properties, ..Default::default() }.consumer("g", 1).unwrap();
         assert_eq!(config.get("fetch.wait.max.ms"), Some("7"));
-        assert_eq!((config.get("session.timeout.ms"), config.get("partition.assignment.strategy")), (None, None));
+        for ours in ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"] {
+            assert_eq!(config.get(ours), None, "{ours}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Partitions that change hands.
 
 use super::*;
+use crate::mq::{Control, Revocation};
 
 #[tokio::test(start_paused = true)]
 async fn revoked_partitions_are_let_go_with_exactly_what_is_resolved() {
@@ -111,4 +112,63 @@ async fn a_partition_that_comes_back_before_it_was_let_go_is_read_on() {
     until_committed(&queue, &[3, 6]).await;
     member.stopped().await.unwrap();
     assert_in_order(&store, &[(0, 3), (1, 6)]);
+}
+
+/// A subscription that yields what a test puts in.
+struct Scripted(tokio::sync::mpsc::Receiver<Event>);
+
+#[derive(Clone)]
+struct Unsteered;
+
+impl Control for Unsteered {
+    async fn commit(&self, _: Vec<(TopicPartition, Offset)>) -> Result<(), MqError> {
+        Ok(())
+    }
+    fn hold(&self, _: &[TopicPartition]) {}
+    fn unhold(&self, _: &[TopicPartition]) {}
+    fn pause(&self, _: &[TopicPartition]) {}
+    fn resume(&self, _: &[TopicPartition]) {}
+    fn unsubscribe(&self) {}
+}
+
+impl Subscription for Scripted {
+    type Control = Unsteered;
+
+    async fn next(&mut self) -> Option<Event> {
+        self.0.recv().await
+    }
+    fn control(&self) -> Unsteered {
+        Unsteered
+    }
+}
+
+/// Whoever has lost a partition can have a successor already: what was begun is not tried again, however long a drain
+/// may take.
+#[tokio::test(start_paused = true)]
+async fn partitions_taken_over_by_others_are_not_drained() {
+    let away = FakeStore::new(|_| Err(gone()));
+    let (events, subscription) = tokio::sync::mpsc::channel(10);
+    let patient = PipelineSettings { workers: 1, drain_timeout: 60 * SECOND, ..settings() };
+    let pipeline = Pipeline::new(patient, Scripted(subscription), away.clone(), vec![schema(2)]);
+    let watch = pipeline.watch();
+    let stop = Stop { graceful: std::future::pending(), abort: std::future::pending() };
+    let running = tokio::spawn(pipeline.run(|| Lines, stop));
+    let message = |n: i64| crate::message::Message {
+        source: tp(0),
+        offset: n,
+        timestamp_ms: None,
+        key: None,
+        payload: Some(format!("d0 {n} {n}").into()),
+        headers: Vec::new(),
+    };
+    events.send(Event::Assigned(vec![tp(0)])).await.unwrap();
+    events.send(Event::Messages((0..30).map(message).collect())).await.unwrap();
+    until("all is read", || watch.snapshot().consumed == 30).await;
+    let (reply, released) = std::sync::mpsc::sync_channel(1);
+    events.send(Event::Revoked(Revocation { partitions: vec![tp(0)], lost: true, reply })).await.unwrap();
+    sleep(SECOND / 10).await;
+    away.answer(|_| Ok(()));
+    until("it is let go", || released.try_recv().is_ok()).await;
+    assert_eq!(away.fake().history, [], "nothing of it was written any more");
+    running.abort();
 }

@@ -5,6 +5,7 @@ mod ends;
 mod failures;
 mod faults;
 mod groups;
+mod letters;
 mod outages;
 
 use tokio::sync::oneshot;

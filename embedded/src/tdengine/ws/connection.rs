@@ -52,8 +52,8 @@ struct ValidateFields {
 }
 
 impl Connection {
-    pub(super) fn new(engine: Engine) -> Self {
-        Self { engine, session: None, results: Results::default(), statements: Statements::default() }
+    pub(super) fn new(engine: Engine, discard: bool) -> Self {
+        Self { engine, session: None, results: Results::default(), statements: Statements::new(discard) }
     }
 
     /// Answers a message. `injected` is an error that stands in place of executing what the message asks for.
@@ -347,7 +347,7 @@ mod tests {
     use crate::tdengine::engine::Storage;
 
     fn connected() -> Connection {
-        let mut connection = Connection::new(Engine::open(Storage::Memory).unwrap());
+        let mut connection = Connection::new(Engine::open(Storage::Memory).unwrap(), false);
         let conn = json!({ "action": "conn", "args": { "user": "root", "password": "taosdata" } });
         let reply = answer(&mut connection, &Request::from_text(&conn.to_string()));
         assert!(matches!(reply, Reply::Text(text) if text.starts_with(r#"{"code":0,"#)));

@@ -44,7 +44,7 @@ async fn upgrade(Shared(state): Shared<Arc<State>>, upgrade: WebSocketUpgrade) -
 }
 
 async fn serve(mut socket: Socket, state: Arc<State>) {
-    let mut connection = Connection::new(state.engine.clone());
+    let mut connection = Connection::new(state.engine.clone(), state.discard);
     loop {
         let request = tokio::select! {
             request = socket.next() => request,

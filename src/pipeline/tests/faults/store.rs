@@ -354,7 +354,7 @@ impl Store for SimStore {
                     put(value);
                 });
             }
-            parts.push(Part { rows: rows.iter().map(|row| **row).collect(), payload });
+            parts.push(Part { rows: rows.iter().map(|row| **row).collect(), payload, makes_tables: true });
         }
         bad.into_iter().map(|&row| (row, "cannot be encoded".to_owned())).collect()
     }
@@ -381,8 +381,8 @@ impl Writer for SimStore {
         Ok(schemas.into_iter().find(|schema| schema.name == known.name).unwrap())
     }
 
-    async fn write(&mut self, schema: &Arc<SuperTable>, payload: &mut Vec<u8>) -> Result<(), TdengineError> {
-        let rows = decode(payload);
+    async fn write(&mut self, schema: &Arc<SuperTable>, part: &mut Part) -> Result<(), TdengineError> {
+        let rows = decode(&part.payload);
         let foreign = rows.iter().find(|row| !self.is_owner(row)).map(|row| row_of(row.id));
         if let Some(row) = foreign {
             let text = format!("member {} sent message {} after it had lost the partition", self.member, row.0);

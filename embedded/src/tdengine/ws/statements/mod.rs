@@ -36,9 +36,11 @@ const SYNTAX_ERROR: u16 = 0x2600;
 const CLIENT_LIBRARY_CODES: std::ops::RangeInclusive<u16> = 0x2600..=0x26ff;
 
 /// Statements by their ids, which count from 1.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Statements {
     last_id: u64,
+    /// What is bound is answered for, and gone.
+    discard: bool,
     open: HashMap<u64, Statement>,
 }
 
@@ -89,6 +91,10 @@ struct ResultFields {
 }
 
 impl Statements {
+    pub(super) fn new(discard: bool) -> Self {
+        Self { last_id: 0, discard, open: HashMap::new() }
+    }
+
     /// Answers the JSON actions `stmt2_*`.
     pub(super) fn answer(
         &mut self,
@@ -147,7 +153,11 @@ impl Statements {
         if u16::from_le_bytes(*version) != 1 {
             return Err(adapter_error("unknown stmt2 bind version"));
         }
+        let discard = self.discard;
         let statement = self.get(stmt_id)?;
+        if discard {
+            return statement.discard(injected);
+        }
         let tables = bind_frame::parse(payload).map_err(|error| adapter_error(error.to_string()))?;
         if i32::from_le_bytes(*column) != -1 {
             return Err(TdError::unsupported("binding one column at a time"));
@@ -250,6 +260,18 @@ impl Statement {
             Err(error) => self.stuck = Some(error.clone()),
         }
         bound
+    }
+
+    /// As [`Self::bind`] of a frame that is right, with nothing of it kept.
+    fn discard(&mut self, injected: Option<TdError>) -> Result<(), TdError> {
+        self.check()?;
+        match injected {
+            Some(error) => self.stick(error),
+            None => {
+                self.stage = Stage::Bound;
+                Ok(())
+            }
+        }
     }
 
     fn exec(&mut self, engine: &Engine, session: &mut Session, injected: Option<TdError>) -> Result<u64, TdError> {

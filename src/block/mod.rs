@@ -5,13 +5,16 @@
 //! written: by child table, by timestamp within it, and each key once. Both encoders read a block through such an
 //! order, whole or in parts; neither knows where the rows came from.
 
+mod cell;
+mod tables;
+
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+pub use self::cell::{CellError, Cells, Column, NULL, UNSET, VALUE};
+use self::tables::Tables;
 use crate::encode::escape::{NameError, check_table_name};
 use crate::row::{Precision, TaosEncoder, Value};
 use crate::tdengine::schema::{DataType, Field, SuperTable};
@@ -54,312 +57,6 @@ pub enum RowFault {
         /// The unknown name.
         name: String,
     },
-}
-
-/// Why a value does not fit a type.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CellError {
-    /// The value is of another kind.
-    #[error("is {0}, which the type does not take")]
-    WrongType(&'static str),
-    /// A number beyond the type's range.
-    #[error("{0} is out of the type's range")]
-    OutOfRange(String),
-    /// A text or byte string beyond the definition's length.
-    #[error("has {length} {unit}, the limit is {limit}")]
-    TooLong {
-        /// Its length.
-        length: usize,
-        /// The limit of the definition.
-        limit: usize,
-        /// `bytes` or `characters`.
-        unit: &'static str,
-    },
-    /// NCHAR and JSON take UTF-8 only.
-    #[error("is not UTF-8")]
-    NotUtf8,
-    /// A text is no moment of the kind that it should be.
-    #[error("is {text:?}, which is not {wanted}")]
-    NotATime {
-        /// The text, or its beginning.
-        text: String,
-        /// The unit or pattern that was wanted.
-        wanted: String,
-    },
-    /// The timestamp, or the second column of a composite key, is missing.
-    #[error("is part of the key and must have a value")]
-    MissingKey,
-}
-
-/// A cell that holds a value.
-pub const VALUE: u8 = 0;
-/// A cell that is NULL and overwrites.
-pub const NULL: u8 = 1;
-/// A cell without a value: what is stored stays.
-pub const UNSET: u8 = 2;
-
-/// One column (or tag) of a block: a flag a row, and the cells.
-#[derive(Clone, Debug)]
-pub struct Column {
-    /// What the column takes.
-    pub data_type: DataType,
-    /// [`VALUE`], [`NULL`] or [`UNSET`], a row each.
-    pub flags: Vec<u8>,
-    /// The values.
-    pub cells: Cells,
-}
-
-/// The values of a column, little-endian, as the server stores them.
-#[derive(Clone, Debug)]
-pub enum Cells {
-    /// `width` bytes a row; zeros where there is no value.
-    Fixed {
-        /// Bytes of a value: 1, 2, 4 or 8.
-        width: usize,
-        /// Rows x width.
-        bytes: Vec<u8>,
-    },
-    /// Each value has its own length; NCHAR as UTF-8, DECIMAL as digits.
-    Variable {
-        /// Start and length in `bytes`, a row each.
-        spans: Vec<(u32, u32)>,
-        /// The values, in the order they were pushed.
-        bytes: Vec<u8>,
-    },
-}
-
-impl Column {
-    fn new(data_type: DataType) -> Self {
-        let cells = match data_type.fixed_width() {
-            Some(width) => Cells::Fixed { width, bytes: Vec::new() },
-            None => Cells::Variable { spans: Vec::new(), bytes: Vec::new() },
-        };
-        Self { data_type, flags: Vec::new(), cells }
-    }
-
-    /// The cell of `row`, without regard to its flag.
-    pub fn bytes(&self, row: usize) -> &[u8] {
-        match &self.cells {
-            Cells::Fixed { width, bytes } => &bytes[row * width..][..*width],
-            Cells::Variable { spans, bytes } => {
-                let (start, length) = spans[row];
-                &bytes[start as usize..][..length as usize]
-            }
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.flags.len()
-    }
-
-    fn truncate(&mut self, rows: usize) {
-        if self.flags.len() <= rows {
-            return;
-        }
-        self.flags.truncate(rows);
-        match &mut self.cells {
-            Cells::Fixed { width, bytes } => bytes.truncate(rows * *width),
-            Cells::Variable { spans, bytes } => {
-                // Spans only ever grow while rows are pushed, so the first one cut marks the end of the bytes.
-                bytes.truncate(spans[rows].0 as usize);
-                spans.truncate(rows);
-            }
-        }
-    }
-
-    /// Leaves out the last rows, whose cells may lie anywhere.
-    fn shorten(&mut self, rows: usize) {
-        self.flags.truncate(rows);
-        match &mut self.cells {
-            Cells::Fixed { width, bytes } => bytes.truncate(rows * *width),
-            Cells::Variable { spans, .. } => spans.truncate(rows),
-        }
-    }
-
-    fn push_empty(&mut self, flag: u8) {
-        self.flags.push(flag);
-        match &mut self.cells {
-            Cells::Fixed { width, bytes } => bytes.resize(bytes.len() + *width, 0),
-            Cells::Variable { spans, bytes } => spans.push((bytes.len() as u32, 0)),
-        }
-    }
-
-    fn push_fixed(&mut self, value: &[u8]) {
-        self.flags.push(VALUE);
-        if let Cells::Fixed { bytes, .. } = &mut self.cells {
-            bytes.extend_from_slice(value);
-        }
-    }
-
-    fn push_variable(&mut self, value: &[u8]) {
-        self.flags.push(VALUE);
-        if let Cells::Variable { spans, bytes } = &mut self.cells {
-            spans.push((bytes.len() as u32, value.len() as u32));
-            bytes.extend_from_slice(value);
-        }
-    }
-
-    /// Copies the cell of `from` over that of `to`.
-    fn copy_cell(&mut self, from: usize, to: usize) {
-        self.flags[to] = self.flags[from];
-        match &mut self.cells {
-            Cells::Fixed { width, bytes } => bytes.copy_within(from * *width..(from + 1) * *width, to * *width),
-            Cells::Variable { spans, .. } => spans[to] = spans[from],
-        }
-    }
-
-    /// Appends `value`, held against the type; on an error nothing was appended.
-    fn push(&mut self, value: &Value<'_>, precision: Precision) -> Result<(), CellError> {
-        macro_rules! int {
-            ($t:ty) => {{
-                let number = whole_number(value)?;
-                let fit = <$t>::try_from(number).map_err(|_| CellError::OutOfRange(number.to_string()))?;
-                self.push_fixed(&fit.to_le_bytes())
-            }};
-        }
-        if matches!(value, Value::Unset | Value::Null) {
-            self.push_empty(if matches!(value, Value::Null) { NULL } else { UNSET });
-            return Ok(());
-        }
-        match self.data_type {
-            DataType::Bool => match value {
-                Value::Bool(truth) => self.push_fixed(&[u8::from(*truth)]),
-                Value::Int(number @ 0..=1) => self.push_fixed(&[*number as u8]),
-                _ => return Err(CellError::WrongType(value.kind())),
-            },
-            DataType::TinyInt => int!(i8),
-            DataType::SmallInt => int!(i16),
-            DataType::Int => int!(i32),
-            DataType::BigInt => int!(i64),
-            DataType::TinyIntUnsigned => int!(u8),
-            DataType::SmallIntUnsigned => int!(u16),
-            DataType::IntUnsigned => int!(u32),
-            DataType::BigIntUnsigned => int!(u64),
-            DataType::Float => {
-                let wide = number(value)?;
-                let narrow = wide as f32;
-                if narrow.is_infinite() && wide.is_finite() {
-                    return Err(CellError::OutOfRange(wide.to_string()));
-                }
-                self.push_fixed(&narrow.to_le_bytes());
-            }
-            DataType::Double => self.push_fixed(&number(value)?.to_le_bytes()),
-            DataType::Timestamp => self.push_fixed(&timestamp_units(value, precision)?.to_le_bytes()),
-            DataType::Varchar(limit) => match value {
-                Value::Bytes(bytes) => self.push_limited(bytes, bytes.len(), limit, "bytes")?,
-                _ => with_text(value, |text| self.push_limited(text.as_bytes(), text.len(), limit, "bytes"))?,
-            },
-            DataType::NChar(limit) => {
-                let mut push = |text: &str| {
-                    // Counting characters costs; up to the limit in bytes there cannot be more of them.
-                    let characters = if text.len() <= limit.into() { text.len() } else { text.chars().count() };
-                    self.push_limited(text.as_bytes(), characters, limit, "characters")
-                };
-                match value {
-                    Value::Bytes(bytes) => push(std::str::from_utf8(bytes).map_err(|_| CellError::NotUtf8)?)?,
-                    _ => with_text(value, push)?,
-                }
-            }
-            DataType::Json => match value {
-                Value::Text(text) => self.push_variable(text.as_bytes()),
-                _ => return Err(CellError::WrongType(value.kind())),
-            },
-            DataType::VarBinary(limit) => match value {
-                Value::Bytes(bytes) => self.push_limited(bytes, bytes.len(), limit, "bytes")?,
-                Value::Text(text) => self.push_limited(text.as_bytes(), text.len(), limit, "bytes")?,
-                _ => return Err(CellError::WrongType(value.kind())),
-            },
-            DataType::Geometry(limit) => match value {
-                Value::Bytes(wkb) => self.push_limited(wkb, wkb.len(), limit, "bytes")?,
-                _ => return Err(CellError::WrongType(value.kind())),
-            },
-            DataType::Blob => match value {
-                Value::Bytes(bytes) => self.push_variable(bytes),
-                Value::Text(text) => self.push_variable(text.as_bytes()),
-                _ => return Err(CellError::WrongType(value.kind())),
-            },
-            DataType::Decimal { precision, scale } => with_text(value, |text| {
-                check_decimal(text, precision, scale)?;
-                self.push_variable(text.as_bytes());
-                Ok(())
-            })?,
-        }
-        Ok(())
-    }
-
-    fn push_limited(&mut self, value: &[u8], length: usize, limit: u16, unit: &'static str) -> Result<(), CellError> {
-        if length > limit.into() {
-            return Err(CellError::TooLong { length, limit: limit.into(), unit });
-        }
-        self.push_variable(value);
-        Ok(())
-    }
-}
-
-/// `value` as a whole number; one with a fraction of zero is whole.
-fn whole_number(value: &Value<'_>) -> Result<i128, CellError> {
-    match value {
-        Value::Int(number) => Ok((*number).into()),
-        Value::UInt(number) => Ok((*number).into()),
-        Value::Float(number) if number.fract() == 0.0 => Ok(*number as i128),
-        _ => Err(CellError::WrongType(value.kind())),
-    }
-}
-
-fn number(value: &Value<'_>) -> Result<f64, CellError> {
-    match value {
-        Value::Float(number) => Ok(*number),
-        Value::Int(number) => Ok(*number as f64),
-        Value::UInt(number) => Ok(*number as f64),
-        _ => Err(CellError::WrongType(value.kind())),
-    }
-}
-
-/// A whole number is taken as units of the database's precision, as the server does.
-fn timestamp_units(value: &Value<'_>, precision: Precision) -> Result<i64, CellError> {
-    match value {
-        Value::Timestamp(moment) => moment
-            .in_units(precision)
-            .ok_or_else(|| CellError::OutOfRange(format!("second {} in {precision}", moment.seconds()))),
-        Value::Int(units) => Ok(*units),
-        _ => Err(CellError::WrongType(value.kind())),
-    }
-}
-
-/// Numbers and booleans are text where text is wanted, as the server takes them.
-fn with_text(value: &Value<'_>, put: impl FnOnce(&str) -> Result<(), CellError>) -> Result<(), CellError> {
-    let mut text = String::new();
-    let written = match value {
-        Value::Text(text) => return put(text),
-        Value::Bool(truth) => write!(text, "{truth}"),
-        Value::Int(number) => write!(text, "{number}"),
-        Value::UInt(number) => write!(text, "{number}"),
-        Value::Float(number) => write!(text, "{number}"),
-        _ => return Err(CellError::WrongType(value.kind())),
-    };
-    written.map_err(|_| CellError::WrongType(value.kind()))?;
-    put(&text)
-}
-
-/// A sign, digits, a point, digits; no more whole digits than the definition leaves, after the server has rounded
-/// those beyond the scale away.
-fn check_decimal(text: &str, precision: u8, scale: u8) -> Result<(), CellError> {
-    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
-    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
-    if whole.len() + fraction.len() == 0 || !digits(whole) || !digits(fraction) {
-        return Err(CellError::WrongType("not a decimal number"));
-    }
-    let whole = whole.trim_start_matches('0');
-    let most = usize::from(precision - scale);
-    let (kept, cut) = fraction.split_at(fraction.len().min(scale.into()));
-    let carries = cut.as_bytes().first().is_some_and(|digit| *digit >= b'5')
-        && kept.bytes().chain(whole.bytes()).all(|digit| digit == b'9');
-    if whole.len() > most || (carries && whole.len() == most) {
-        return Err(CellError::OutOfRange(text.to_owned()));
-    }
-    Ok(())
 }
 
 /// The last timestamp that the server takes for a key.
@@ -407,15 +104,24 @@ impl Places {
 #[derive(Debug)]
 pub struct Block {
     schema: Arc<SuperTable>,
-    /// Names of the child tables, in the order they first appeared.
-    tables: Vec<Arc<str>>,
-    table_index: HashMap<Arc<str>, u32, RandomState>,
+    /// The child tables, in the order they first appeared.
+    tables: Tables,
     /// A row a table.
     tags: Vec<Column>,
+    later_tags: Option<LaterTags>,
     /// The first is the timestamp.
     columns: Vec<Column>,
     table_of_row: Vec<u32>,
     origin_of_row: Vec<Origin>,
+}
+
+/// Tags of rows after the first of their child table, where they differ from those before.
+#[derive(Debug)]
+struct LaterTags {
+    columns: Vec<Column>,
+    rows: usize,
+    /// The last row of each child table that has one.
+    last: HashMap<u32, usize, RandomState>,
 }
 
 /// Which message of a batch a row was made of, and which row of that message it is.
@@ -441,9 +147,9 @@ impl Block {
         Self {
             tags: make(&schema.tags),
             columns: make(&schema.columns),
+            later_tags: None,
             schema,
-            tables: Vec::new(),
-            table_index: HashMap::default(),
+            tables: Tables::default(),
             table_of_row: Vec::new(),
             origin_of_row: Vec::new(),
         }
@@ -466,12 +172,31 @@ impl Block {
 
     /// The name of the child table number `table`.
     pub fn table_name(&self, table: usize) -> &str {
-        &self.tables[table]
+        self.tables.name(table)
     }
 
     /// The tags, a row a child table.
     pub fn tags(&self) -> &[Column] {
         &self.tags
+    }
+
+    /// Has the tags of every row looked at from now on, not of the first of each child table alone.
+    pub fn watch_tags(&mut self) {
+        self.later_tags.get_or_insert_with(|| LaterTags {
+            columns: self.schema.tags.iter().map(|tag| Column::new(tag.data_type)).collect(),
+            rows: 0,
+            last: HashMap::default(),
+        });
+    }
+
+    /// The tags of the last row of the child table number `table`, if tags are watched, or of its first: columns, and the row
+    /// of them that it is.
+    pub fn last_tags(&self, table: usize) -> (&[Column], usize) {
+        let later = self.later_tags.as_ref();
+        match later.and_then(|later| Some((later, *later.last.get(&(table as u32))?))) {
+            Some((later, row)) => (&later.columns, row),
+            None => (&self.tags, table),
+        }
     }
 
     /// The columns, the timestamp first.
@@ -498,7 +223,7 @@ impl Block {
             }
             kept += 1;
         }
-        self.columns.iter_mut().for_each(|column| column.shorten(kept));
+        self.columns.iter_mut().for_each(|column| column.truncate(kept));
         self.table_of_row.truncate(kept);
         self.origin_of_row.truncate(kept);
     }
@@ -516,9 +241,7 @@ impl Block {
     /// Forgets all rows and keeps the buffers.
     pub fn clear(&mut self) {
         self.tables.clear();
-        self.table_index.clear();
-        self.tags.iter_mut().for_each(|column| column.truncate(0));
-        self.columns.iter_mut().for_each(|column| column.truncate(0));
+        self.tags.iter_mut().chain(&mut self.columns).for_each(Column::clear);
         self.table_of_row.clear();
         self.origin_of_row.clear();
     }
@@ -529,20 +252,14 @@ impl Block {
     /// # Errors
     /// [`RowFault::TableName`] if no table can have that name.
     pub fn row(&mut self, table: &str, origin: impl Into<Origin>) -> Result<RowBuilder<'_>, RowFault> {
-        let (index, new_table) = match self.table_index.get(table) {
-            Some(&index) => (index, false),
+        let (table, new_table) = match self.tables.find(table) {
+            Some(known) => (known, false),
             None => {
                 check_table_name(table).map_err(|source| RowFault::TableName { name: table.to_owned(), source })?;
-                let index = self.tables.len() as u32;
-                let name: Arc<str> = table.into();
-                if let Entry::Vacant(entry) = self.table_index.entry(name.clone()) {
-                    entry.insert(index);
-                }
-                self.tables.push(name);
-                (index, true)
+                (self.tables.add(table), true)
             }
         };
-        Ok(RowBuilder { block: self, table: index, origin: origin.into(), new_table, finished: false })
+        Ok(RowBuilder { block: self, table, origin: origin.into(), new_table, filled: 0, finished: false })
     }
 
     /// Appends what `record` says of itself; `places` says where its names stand in the super table.
@@ -596,17 +313,22 @@ impl Block {
             next[table as usize] += 1;
         }
         let mut merged = Vec::new();
-        let Some(keys) = self.columns.first() else { return Order { rows, merged } };
+        let Some(Column { cells: Cells::Fixed { bytes: keys, .. }, .. }) = self.columns.first() else {
+            return Order { rows, merged };
+        };
+        let (keys, _) = keys.as_chunks();
         let composite = if self.schema.composite_key { self.columns.get(1) } else { None };
         let key = |row: u32| {
             let second = composite.map_or(&[][..], |column| column.bytes(row as usize));
-            (i64_at(keys, row as usize), second)
+            (i64::from_le_bytes(keys[row as usize]), second)
         };
         for table in starts.windows(2) {
             let rows = &mut rows[table[0] as usize..table[1] as usize];
-            if !rows.is_sorted_by_key(|&row| key(row)) {
-                rows.sort_by(|&a, &b| key(a).cmp(&key(b)));
+            // Mostly they come in order, each key once.
+            if rows.is_sorted_by(|&a, &b| key(a) < key(b)) {
+                continue;
             }
+            rows.sort_by(|&a, &b| key(a).cmp(&key(b)));
             merged.extend(rows.windows(2).filter(|pair| key(pair[0]) == key(pair[1])).map(|pair| (pair[0], pair[1])));
         }
         if !merged.is_empty() {
@@ -617,11 +339,35 @@ impl Block {
                     }
                 }
             }
-            let gone: std::collections::HashSet<u32, RandomState> =
-                merged.iter().map(|&(earlier, _)| earlier).collect();
-            rows.retain(|row| !gone.contains(row));
+            let mut gone = vec![false; self.table_of_row.len()];
+            merged.iter().for_each(|&(earlier, _)| gone[earlier as usize] = true);
+            rows.retain(|&row| !gone[row as usize]);
         }
         Order { rows, merged }
+    }
+}
+
+impl LaterTags {
+    /// Keeps the tags of a row of `table`, whose first row has `tags`, unless they are those that it had before.
+    fn take(&mut self, table: u32, tags: &[Column]) {
+        for column in self.columns.iter_mut().filter(|column| column.len() == self.rows) {
+            column.push_empty(NULL);
+        }
+        let before = self.last.get(&table).copied();
+        let is_as_before = self.columns.iter().zip(tags).all(|(column, first)| {
+            let (before, at) = before.map_or((first, table as usize), |row| (column, row));
+            column.flags[self.rows] == before.flags[at] && column.bytes(self.rows) == before.bytes(at)
+        });
+        if !is_as_before {
+            self.last.insert(table, self.rows);
+            self.rows += 1;
+        }
+        self.cut();
+    }
+
+    /// Forgets the tags of a row that was not taken.
+    fn cut(&mut self) {
+        self.columns.iter_mut().for_each(|column| column.truncate(self.rows));
     }
 }
 
@@ -645,13 +391,15 @@ pub struct RowBuilder<'b> {
     table: u32,
     origin: Origin,
     new_table: bool,
+    /// As many columns, the first ones, have their cell; others may.
+    filled: usize,
     finished: bool,
 }
 
 impl RowBuilder<'_> {
     /// Whether the tags are needed: the block knows a child table's tags from its first row on.
     pub fn wants_tags(&self) -> bool {
-        self.new_table
+        self.new_table || self.block.later_tags.is_some()
     }
 
     /// Sets the tag number `tag`; ignored where [`Self::wants_tags`] says no.
@@ -659,13 +407,14 @@ impl RowBuilder<'_> {
     /// # Errors
     /// The value does not fit the tag, or there is no such tag.
     pub fn set_tag(&mut self, tag: usize, value: &Value<'_>) -> Result<(), RowFault> {
-        if !self.new_table {
-            return Ok(());
-        }
-        let row = self.table as usize;
+        let (tags, row) = match &mut self.block.later_tags {
+            _ if self.new_table => (&mut self.block.tags, self.table as usize),
+            Some(later) => (&mut later.columns, later.rows),
+            None => return Ok(()),
+        };
         // A table is made with all its tags: none without a value.
         let value = if matches!(value, Value::Unset) { &Value::Null } else { value };
-        set(&mut self.block.tags, &self.block.schema, &self.block.schema.tags, tag, row, value)
+        set(tags, &self.block.schema, &self.block.schema.tags, tag, row, value)
     }
 
     /// Sets the column number `column`; 0 is the timestamp. Columns that are not set have no value.
@@ -674,7 +423,11 @@ impl RowBuilder<'_> {
     /// The value does not fit the column, or there is no such column.
     pub fn set(&mut self, column: usize, value: &Value<'_>) -> Result<(), RowFault> {
         let row = self.block.table_of_row.len();
-        set(&mut self.block.columns, &self.block.schema, &self.block.schema.columns, column, row, value)
+        set(&mut self.block.columns, &self.block.schema, &self.block.schema.columns, column, row, value)?;
+        if column == self.filled {
+            self.filled += 1;
+        }
+        Ok(())
     }
 
     /// Takes the row into the block.
@@ -682,37 +435,33 @@ impl RowBuilder<'_> {
     /// # Errors
     /// A part of the key is missing, or the timestamp is one that the server never takes.
     pub fn finish(mut self) -> Result<(), RowFault> {
-        let row = self.block.table_of_row.len();
-        let schema = self.block.schema.clone();
-        let cell_fault = |column: usize, reason| RowFault::Cell {
-            field: schema.columns[column].name.clone(),
-            data_type: schema.columns[column].data_type,
-            reason,
-        };
-        for column in &mut self.block.columns {
+        let block = &mut *self.block;
+        let row = block.table_of_row.len();
+        for column in block.columns.iter_mut().skip(self.filled) {
             if column.len() == row {
                 column.push_empty(UNSET);
             }
         }
-        for column in 0..if schema.composite_key { 2 } else { 1 } {
-            if self.block.columns[column].flags[row] != VALUE {
-                return Err(cell_fault(column, CellError::MissingKey));
-            }
+        let keys = if block.schema.composite_key { 2 } else { 1 };
+        if let Some(missing) = block.columns.iter().take(keys).position(|column| column.flags[row] != VALUE) {
+            return Err(cell_fault(&block.schema.columns[missing], CellError::MissingKey));
         }
-        let units = i64_at(&self.block.columns[0], row);
-        if units > last_key(schema.precision) {
-            let text = format!("{units} {} since 1970", schema.precision);
-            return Err(cell_fault(0, CellError::OutOfRange(text)));
+        let (units, precision) = (block.columns.first().map_or(0, |keys| i64_at(keys, row)), block.schema.precision);
+        if units > last_key(precision) {
+            let text = format!("{units} {precision} since 1970");
+            return Err(cell_fault(&block.schema.columns[0], CellError::OutOfRange(text)));
         }
         if self.new_table {
-            for tag in &mut self.block.tags {
+            for tag in &mut block.tags {
                 if tag.len() == self.table as usize {
                     tag.push_empty(NULL);
                 }
             }
+        } else if let Some(later) = &mut block.later_tags {
+            later.take(self.table, &block.tags);
         }
-        self.block.table_of_row.push(self.table);
-        self.block.origin_of_row.push(self.origin);
+        block.table_of_row.push(self.table);
+        block.origin_of_row.push(self.origin);
         self.finished = true;
         Ok(())
     }
@@ -731,11 +480,12 @@ fn set(
         return Err(RowFault::TooManyValues { stable: schema.qualified_name(), columns: fields.len() });
     };
     column.truncate(row);
-    column.push(value, schema.precision).map_err(|reason| RowFault::Cell {
-        field: fields[index].name.clone(),
-        data_type: fields[index].data_type,
-        reason,
-    })
+    column.push(value, schema.precision).map_err(|reason| cell_fault(&fields[index], reason))
+}
+
+#[cold]
+fn cell_fault(field: &Field, reason: CellError) -> RowFault {
+    RowFault::Cell { field: field.name.clone(), data_type: field.data_type, reason }
 }
 
 impl Drop for RowBuilder<'_> {
@@ -745,11 +495,12 @@ impl Drop for RowBuilder<'_> {
         }
         let rows = self.block.table_of_row.len();
         self.block.columns.iter_mut().for_each(|column| column.truncate(rows));
+        if let Some(later) = &mut self.block.later_tags {
+            later.cut();
+        }
         if self.new_table {
             self.block.tags.iter_mut().for_each(|column| column.truncate(self.table as usize));
-            if let Some(name) = self.block.tables.pop() {
-                self.block.table_index.remove(&name);
-            }
+            self.block.tables.pop();
         }
     }
 }
@@ -800,11 +551,34 @@ mod tests {
     }
 
     #[test]
-    fn a_decimal_fits_after_rounding() {
-        let fits = |text: &str| check_decimal(text, 5, 2).is_ok();
-        assert!(["999.994", "-999.99", "0", ".5", "00123.4", "99.999", "+1."].into_iter().all(fits));
-        assert!(!["999.995", "-999.999", "1000", ".", "", "1e3", "abc"].into_iter().any(fits));
-        assert!(check_decimal("0.5", 2, 2).is_ok() && check_decimal("0.995", 2, 2).is_err());
+    fn tags_that_change_within_a_block_are_found_where_they_are_watched() {
+        for watched in [false, true] {
+            let mut block = Block::new(schema());
+            if watched {
+                block.watch_tags();
+            }
+            let mut push = |table: &str, tag: &str, ts: i64| {
+                let mut row = block.row(table, 0)?;
+                row.set_tag(0, &tag.into())?;
+                row.set(0, &Value::Int(ts))?;
+                row.finish()
+            };
+            for (n, (table, tag)) in
+                [("a", "x"), ("b", "x"), ("a", "y"), ("b", "x"), ("a", "z"), ("a", "z")].iter().enumerate()
+            {
+                push(table, tag, n as i64).unwrap();
+            }
+            assert_eq!(push("a", "w", i64::MAX).is_err(), true);
+            assert_eq!(push("a", "too long", 9).is_err(), watched);
+            let last = |table| {
+                let (tags, row) = block.last_tags(table);
+                String::from_utf8_lossy(tags[0].bytes(row)).into_owned()
+            };
+            assert_eq!([last(0), last(1)], if watched { ["z", "x"] } else { ["x", "x"] });
+            assert_eq!(block.tags()[0].bytes(0), b"x", "a table is made with its first");
+            block.clear();
+            assert_eq!(block.tables(), 0);
+        }
     }
 
     #[test]
