@@ -11,6 +11,9 @@ use super::{Event, MemorySettings, MqError, Start};
 use crate::message::{Offset, TopicPartition};
 use crate::mq::Revocation;
 
+/// Offsets to commit.
+type Offsets = Vec<(TopicPartition, Offset)>;
+
 /// Members are numbered in the order in which they joined.
 pub(super) type MemberId = u64;
 
@@ -59,7 +62,7 @@ pub(super) struct Group {
     owners: BTreeMap<TopicPartition, MemberId>,
     revoked: Vec<Revoked>,
     /// Members whose session is over and that have not answered that they know.
-    fenced: Vec<(MemberId, mpsc::Receiver<Vec<(TopicPartition, Offset)>>)>,
+    fenced: Vec<(MemberId, mpsc::Receiver<Offsets>)>,
     committed: BTreeMap<TopicPartition, Offset>,
 }
 
@@ -88,7 +91,7 @@ struct Reading {
 struct Revoked {
     member: MemberId,
     partitions: Vec<TopicPartition>,
-    released: mpsc::Receiver<Vec<(TopicPartition, Offset)>>,
+    released: mpsc::Receiver<Offsets>,
     deadline: Instant,
 }
 
