@@ -34,4 +34,5 @@ pub mod check;
 pub mod infer;
 pub mod verify;
 pub mod stats;
+pub mod admin;
 pub mod config;

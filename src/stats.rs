@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::Serialize;
 
 use crate::message::{Offset, TopicPartition};
+use crate::tdengine::error::Class;
 
 /// What was read of a partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -36,6 +37,7 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub struct Stats {
             $($(#[$doc])* pub $name: AtomicU64,)*
+            retries_by_class: Mutex<BTreeMap<&'static str, u64>>,
             partitions: Mutex<BTreeMap<TopicPartition, PartitionStats>>,
         }
 
@@ -43,6 +45,8 @@ macro_rules! counters {
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct Snapshot {
             $($(#[$doc])* pub $name: u64,)*
+            /// The retries by the class of the error, as `network`.
+            pub retries_by_class: BTreeMap<&'static str, u64>,
             /// What was read of each partition.
             pub partitions: BTreeMap<TopicPartition, PartitionStats>,
         }
@@ -51,6 +55,9 @@ macro_rules! counters {
             /// Both together: counters added, partitions joined.
             pub fn plus(mut self, other: Self) -> Self {
                 $(self.$name += other.$name;)*
+                for (class, retries) in other.retries_by_class {
+                    *self.retries_by_class.entry(class).or_default() += retries;
+                }
                 for (source, stats) in other.partitions {
                     match self.partitions.get_mut(&source) {
                         Some(known) => known.join(&stats),
@@ -68,6 +75,7 @@ macro_rules! counters {
             pub fn snapshot(&self) -> Snapshot {
                 Snapshot {
                     $($name: self.$name.load(Ordering::Relaxed),)*
+                    retries_by_class: locked(&self.retries_by_class).clone(),
                     partitions: self.partitions().clone(),
                 }
             }
@@ -94,11 +102,23 @@ counters! {
     batches,
     /// Writes that were tried again.
     retries,
+    /// Revocations that ended with writes unanswered: their rows are written again.
+    undrained,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 impl Stats {
     fn partitions(&self) -> std::sync::MutexGuard<'_, BTreeMap<TopicPartition, PartitionStats>> {
-        self.partitions.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        locked(&self.partitions)
+    }
+
+    /// A write is tried again after an error of that class.
+    pub fn retried(&self, class: Class) {
+        Self::add(&self.retries, 1);
+        *locked(&self.retries_by_class).entry(class.name()).or_default() += 1;
     }
 
     /// Adds to a counter.

@@ -17,7 +17,8 @@
 //!
 //! So that:
 //!
-//! - every offset below `W` that was delivered is resolved, unless it was delivered again after `W` had passed it;
+//! - every offset below `W` that was delivered is resolved, unless it was delivered again after `W` had passed it; while
+//!   such a one is unresolved, nothing is committed;
 //! - `W` never goes back within an epoch, and there is none before the first offset of the epoch is resolved;
 //! - what is resolved twice, or was never delivered, counts for nothing;
 //! - an offset delivered again, after a seek back, is unresolved again: `W` stays where it is until it is resolved.
@@ -187,6 +188,18 @@ impl AckTracker {
     pub fn committable(&self) -> Vec<(TopicPartition, Offset)> {
         let moved = |(tp, p): (&TopicPartition, &Partition)| p.committable().map(|offset| (tp.clone(), offset));
         self.partitions.iter().filter_map(moved).collect()
+    }
+
+    /// Where each partition would be read on if all ended now, whether that moved or not; one of which nothing was
+    /// delivered yet is not among them. To commit it changes nothing, and shows whether the group takes our commits.
+    pub fn positions(&self) -> Vec<(TopicPartition, Offset)> {
+        let at = |(tp, p): (&TopicPartition, &Partition)| p.position().map(|offset| (tp.clone(), offset));
+        self.partitions.iter().filter_map(at).collect()
+    }
+
+    /// The first offset of the partition that is delivered and not resolved.
+    pub fn first_unresolved(&self, partition: &TopicPartition) -> Option<Offset> {
+        self.partitions.get(partition)?.first_unresolved()
     }
 
     /// Notes that the offset, got from [`committable`](Self::committable), was committed.

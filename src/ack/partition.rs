@@ -143,8 +143,19 @@ impl Partition {
         self.unresolved
     }
 
+    pub(super) fn first_unresolved(&self) -> Option<Offset> {
+        self.runs.first_key_value().map(|(first, _)| *first)
+    }
+
+    /// Nothing while an offset below the watermark is unresolved again.
     pub(super) fn committable(&self) -> Option<Offset> {
-        self.watermark.filter(|_| self.watermark > self.committed)
+        let is_passed = |watermark: &Offset| self.first_unresolved().is_none_or(|first| first >= *watermark);
+        self.watermark.filter(is_passed).filter(|_| self.watermark > self.committed)
+    }
+
+    /// The next offset to read if all ended now; none before the first is delivered.
+    pub(super) fn position(&self) -> Option<Offset> {
+        [self.watermark, self.first_unresolved()].into_iter().flatten().min()
     }
 
     pub(super) fn committed(&mut self, offset: Offset) {

@@ -107,13 +107,14 @@ fn after_a_seek_back_offsets_are_unresolved_again_and_the_watermark_waits() {
     let (mut tracker, epoch, now) = assigned();
     assert!(tracker.deliver(&tp(), epoch, [0..=9, 20..=29], now));
     tracker.resolve(&tp(), epoch, [0..=9, 25..=29], Resolution::Written);
-    assert_eq!(tracker.committable(), [(tp(), 10)]);
+    assert_eq!((tracker.committable(), tracker.positions()), (vec![(tp(), 10)], vec![(tp(), 10)]));
 
     assert!(tracker.deliver(&tp(), epoch, [5..=9, 15..=15, 20..=34], now));
     assert_eq!(tracker.counts().redelivered, 5 + 1 + 10);
     assert_eq!(tracker.unresolved(), 5 + 1 + 15);
     tracker.resolve(&tp(), epoch, [20..=24], Resolution::Written);
-    assert_eq!(tracker.committable(), [(tp(), 10)], "does not go back, and waits for 5");
+    assert_eq!(tracker.committable(), [], "the watermark does not go back, and nothing is committed past 5");
+    assert_eq!(tracker.positions(), [(tp(), 5)]);
     tracker.resolve(&tp(), epoch, [5..=9], Resolution::Written);
     assert_eq!(tracker.committable(), [(tp(), 15)]);
     tracker.resolve(&tp(), epoch, [15..=15], Resolution::Written);
@@ -232,7 +233,12 @@ impl Model {
     }
 
     fn committable(&self) -> Option<Offset> {
-        self.watermark.filter(|_| self.watermark > self.committed)
+        let is_passed = |watermark: &Offset| self.unresolved.range(..watermark).next().is_none();
+        self.watermark.filter(is_passed).filter(|_| self.watermark > self.committed)
+    }
+
+    fn position(&self) -> Option<Offset> {
+        [self.watermark, self.unresolved.first().copied()].into_iter().flatten().min()
     }
 }
 
@@ -308,7 +314,7 @@ proptest! {
                     for (tp, offset) in tracker.committable() {
                         tracker.committed(&tp, offset);
                     }
-                    models.iter_mut().for_each(|model| model.committed = model.watermark);
+                    models.iter_mut().for_each(|model| model.committed = model.committable().or(model.committed));
                 }
                 Op::Revoke => {
                     prop_assert_eq!(tracker.revoke(tp), model.committable());
@@ -326,6 +332,13 @@ proptest! {
             prop_assert!(!same_epoch || model.watermark >= before.0, "never back");
             let moved = |(tp, model): (&TopicPartition, &Model)| model.committable().map(|offset| (tp.clone(), offset));
             prop_assert_eq!(tracker.committable(), partitions.iter().zip(&models).filter_map(moved).collect::<Vec<_>>());
+            let at = |(tp, model): (&TopicPartition, &Model)| model.position().map(|offset| (tp.clone(), offset));
+            prop_assert_eq!(tracker.positions(), partitions.iter().zip(&models).filter_map(at).collect::<Vec<_>>());
+            prop_assert_eq!(tracker.first_unresolved(tp), model.unresolved.first().copied());
+            for (tp, offset) in tracker.committable() {
+                let model = &models[usize::from(tp == partitions[1])];
+                prop_assert!(model.unresolved.range(..offset).next().is_none(), "nothing is committed past an unresolved one");
+            }
             if let (false, Some(watermark)) = (seeks, model.watermark) {
                 prop_assert!(model.unresolved.range(..watermark).next().is_none(), "never past an unresolved one");
                 let resolved = |offset: &Offset| model.delivered.contains(offset) && !model.unresolved.contains(offset);

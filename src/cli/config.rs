@@ -3,7 +3,9 @@
 use clap::Args;
 use comfy_table::{Table, presets};
 
-use super::settings::{CommonArgs, DeadLetterArgs, KafkaArgs, PolicyArgs, QueueArgs, SchemaArgs, TdengineArgs};
+use super::settings::{
+    AdminArgs, CommonArgs, DeadLetterArgs, KafkaArgs, PolicyArgs, QueueArgs, SchemaArgs, TdengineArgs,
+};
 use super::{Context, Ended, Failure};
 
 /// Print the settings in force and where each came from; secrets as ***
@@ -21,6 +23,8 @@ pub(super) struct Config {
     dead_letter: DeadLetterArgs,
     #[command(flatten)]
     policy: PolicyArgs,
+    #[command(flatten)]
+    admin: AdminArgs,
     #[command(flatten)]
     common: CommonArgs,
 }

@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use super::dead_letter::dead_letter_place;
 use super::settings::{
-    CommonArgs, DeadLetterArgs, KafkaArgs, PolicyArgs, QueueArgs, SchemaArgs, Settings, TdengineArgs,
+    AdminArgs, CommonArgs, DeadLetterArgs, KafkaArgs, PolicyArgs, QueueArgs, SchemaArgs, Settings, TdengineArgs,
 };
 use super::signals::Signals;
 use super::{Context, Ended, Failure, every_second};
@@ -44,6 +44,8 @@ pub(super) struct Consume {
     dead_letter: DeadLetterArgs,
     #[command(flatten)]
     policy: PolicyArgs,
+    #[command(flatten)]
+    admin: AdminArgs,
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -91,6 +93,7 @@ impl Consume {
         let group = settings.group()?;
         let signals = Signals::watch()?;
         let store = store(&settings)?;
+        let admin = start_admin(&settings).await?;
         let ends = match self.until_end {
             true => Some(ends(&settings)?),
             false => None,
@@ -113,6 +116,9 @@ impl Consume {
         let wanted = pipeline_settings(&settings, dead_letters, ends);
         let pipeline = Pipeline::new(wanted, subscription, store, schemas);
         let watch = pipeline.watch();
+        if let Some(admin) = &admin {
+            admin.show(watch.clone());
+        }
         let began = Instant::now();
         let first = signals.first();
         let graceful = async {
@@ -148,6 +154,18 @@ impl Consume {
     }
 }
 
+/// Listens on the admin address, if there is one.
+pub(super) async fn start_admin(settings: &Settings) -> Result<Option<kafka_taos::admin::Admin>, Failure> {
+    let Some(listen) = &settings.admin else { return Ok(None) };
+    let started = kafka_taos::admin::Admin::start(listen).await;
+    let admin = started.map_err(|error| Failure::failed(format!("admin address {listen}: {error}")))?;
+    tracing::info!("admin page, metrics and health at http://{}", admin.address());
+    if admin.is_open() {
+        tracing::warn!("the admin address can be reached from other machines, and has no password");
+    }
+    Ok(Some(admin))
+}
+
 /// Prints a line a second of a running pipeline.
 pub(super) async fn lines(watch: &Watch, quiet: bool) {
     let mut before = 0;
@@ -158,7 +176,10 @@ pub(super) async fn lines(watch: &Watch, quiet: bool) {
         let one_topic = partitions.windows(2).all(|pair| pair[0].topic == pair[1].topic);
         let name = |source: &&TopicPartition| if one_topic { source.partition.to_string() } else { source.to_string() };
         let partitions: Vec<_> = partitions.iter().map(name).collect();
-        let text = line("consumed", snapshot.consumed, before, seconds, &partitions);
+        let mut text = line("consumed", snapshot.consumed, before, seconds, &partitions);
+        if let [oldest, ..] = watch.old_gaps().as_slice() {
+            text += &format!(", held: {oldest}");
+        }
         before = snapshot.consumed;
         text
     })
@@ -264,6 +285,7 @@ pub(super) fn pipeline_settings(
         replayed: Arc::default(),
         instance: format!("{}-{}-{}", now_ms(), std::process::id(), STARTED.fetch_add(1, Ordering::Relaxed)),
         commit_interval: Duration::from_millis(500),
+        session_timeout: settings.kafka.session_timeout,
         drain_timeout: settings.kafka.drain_timeout,
         until_end,
         now_ms,

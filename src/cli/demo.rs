@@ -16,11 +16,13 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::consume::{lines, pipeline_settings, store, super_table};
+use super::consume::{lines, pipeline_settings, start_admin, store, super_table};
 use super::dead_letter::dead_letter_place;
 use super::embedded::{start_broker, start_endpoint};
 use super::produce::{Produced, Running, make_super_table};
-use super::settings::{CommonArgs, DeadLetterArgs, KafkaArgs, PolicyArgs, QueueArgs, Settings, TdengineArgs};
+use super::settings::{
+    AdminArgs, CommonArgs, DeadLetterArgs, KafkaArgs, PolicyArgs, QueueArgs, Settings, TdengineArgs,
+};
 use super::signals::Signals;
 use super::simulator::SimulatorArgs;
 use super::{Context, Ended, Failure};
@@ -52,6 +54,8 @@ pub(super) struct Demo {
     dead_letter: DeadLetterArgs,
     #[command(flatten)]
     policy: PolicyArgs,
+    #[command(flatten)]
+    admin: AdminArgs,
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -103,8 +107,9 @@ impl Demo {
         settings.stable = Some(simulator.super_table.clone());
         eprintln!("Kafka {}, TDengine {}", settings.kafka.brokers, settings.tdengine);
 
+        let admin = start_admin(&settings).await?;
         let worked = tokio::select! {
-            worked = self.work(context, &settings, &simulator, endpoint.is_some()) => worked,
+            worked = self.work(context, &settings, &simulator, endpoint.is_some(), admin.as_ref()) => worked,
             () = signals.first() => return Ok(Ended::Signal(signals.exit_code().unwrap_or(130))),
         };
         let ended = worked.and_then(|report| report.conclude(context));
@@ -127,6 +132,7 @@ impl Demo {
         settings: &Settings,
         simulator: &Simulator,
         is_our_endpoint: bool,
+        page: Option<&kafka_taos::admin::Admin>,
     ) -> Result<Report, Failure> {
         let topic = settings.one_topic()?.to_owned();
         let admin = Admin::new(&settings.kafka)?;
@@ -170,6 +176,9 @@ impl Demo {
             consumers.spawn(pipeline.run(move || DemoRows::new(codec), stop));
         }
         let all = Watch::all(watches);
+        if let Some(page) = page {
+            page.show(all.clone());
+        }
         let lines = lines(&all, context.quiet);
         let run = async {
             let running = Running::start(settings, simulator.clone(), topic.clone(), partitions, None)?;

@@ -86,6 +86,8 @@ pub struct FileConfig {
     pub dead_letter: DeadLetter,
     #[serde(default)]
     pub policy: PolicyConfig,
+    #[serde(default)]
+    pub admin: Admin,
     /// A mapping: the tables that messages become rows of. None: the demo record.
     #[serde(default)]
     pub table: Vec<TableConfig>,
@@ -170,6 +172,13 @@ pub struct PolicyConfig {
     pub tombstone: Option<String>,
     pub no_timestamp: Option<String>,
     pub max_message_bytes: Option<Property>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Admin {
+    pub listen: Option<String>,
 }
 
 impl FileConfig {

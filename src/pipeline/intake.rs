@@ -13,7 +13,8 @@ use super::PipelineSettings;
 use crate::ack::Epoch;
 use crate::message::{Message, Offset, TopicPartition};
 use crate::mq::{Control, Event, MqError, Revocation};
-use crate::worker::{Delivery, Shared, Store, Worker};
+use crate::stats::Stats;
+use crate::worker::{Delivery, Shared, Store, Worker, of_member};
 
 type Offsets = Vec<(TopicPartition, Offset)>;
 
@@ -107,6 +108,7 @@ impl<S: Store, C: Control> Intake<S, C> {
             if self.lanes[lane].held {
                 self.control.hold(std::slice::from_ref(&source));
             }
+            self.shared.progress().lanes.insert(source.clone(), lane);
             self.owned.insert(source, Owned { epoch, lane, position: 0, at_end: false });
         }
     }
@@ -129,12 +131,16 @@ impl<S: Store, C: Control> Intake<S, C> {
         let leaving: Vec<(TopicPartition, Epoch)> = revocation.partitions.iter().filter_map(epoch).collect();
         {
             let mut progress = self.shared.progress();
+            revocation.partitions.iter().for_each(|source| _ = progress.lanes.remove(source));
             if revocation.lost {
                 // They are another's already, who may have written later values: not even what is begun is tried again.
                 leaving.iter().for_each(|(source, _)| _ = progress.acks.revoke(source));
             } else {
                 progress.leaving.extend(leaving.iter().map(|(_, epoch)| *epoch));
             }
+        }
+        if revocation.lost {
+            self.shared.session.doubt();
         }
         for lane in &mut self.lanes {
             lane.waiting.retain(|delivery| leaving.iter().all(|(_, epoch)| *epoch != delivery.epoch));
@@ -143,9 +149,10 @@ impl<S: Store, C: Control> Intake<S, C> {
         let (shared, committing) = (self.shared.clone(), self.committing.clone());
         let deadline = Instant::now() + self.drain_timeout.mul_f32(0.9);
         // Its owner is the revocation: the task ends when that is released, or with its deadline.
-        tokio::spawn(async move {
+        tokio::spawn(of_member(async move {
             for batches in batches {
                 if timeout_at(deadline, batches.settled()).await.is_err() {
+                    Stats::add(&shared.stats.undrained, 1);
                     tracing::warn!(
                         "revoked partitions are let go with writes unanswered; their rows are written again"
                     );
@@ -165,37 +172,29 @@ impl<S: Store, C: Control> Intake<S, C> {
                 finals.collect::<Vec<_>>()
             };
             drop(committing);
+            // Who waits for the group's word on them waits in vain.
+            shared.session.wake();
             if !revocation.lost {
                 offsets.iter().for_each(|(source, offset)| shared.stats.committed(source, *offset));
             }
             revocation.release(offsets);
-        });
+        }));
     }
 
     fn deal(&mut self, messages: Vec<Message>) {
         let lengths: Vec<usize> = messages.chunk_by(|a, b| a.source == b.source).map(<[Message]>::len).collect();
         let mut messages = messages.into_iter();
         for length in lengths {
-            let run = &messages.as_slice()[..length];
-            let (source, first, last) = (run[0].source.clone(), run[0].offset, run[length - 1].offset);
-            let Some(owned) = self.owned.get_mut(&source) else {
-                messages.by_ref().take(length).for_each(drop);
+            let (run, source) = (&messages.as_slice()[..length], messages.as_slice()[0].source.clone());
+            let taken = self.owned.get_mut(&source).and_then(|owned| deliver(&self.shared, &source, owned, run));
+            let run = messages.by_ref().take(length);
+            let (Some(from), Some(owned)) = (taken, self.owned.get(&source)) else {
+                run.for_each(drop);
                 continue;
             };
-            {
-                let mut progress = self.shared.progress();
-                let offsets = crate::ack::runs(run.iter().map(|message| message.offset));
-                if !progress.acks.deliver(&source, owned.epoch, offsets, Instant::now()) {
-                    drop(progress);
-                    messages.by_ref().take(length).for_each(drop);
-                    continue;
-                }
-                self.shared.stats.redelivered.store(progress.acks.counts().redelivered, Ordering::Relaxed);
-            }
-            self.shared.stats.read(&source, first, last, length as u64);
-            owned.position = last + 1;
             let (epoch, lane) = (owned.epoch, &mut self.lanes[owned.lane]);
-            lane.waiting.extend(messages.by_ref().take(length).map(|message| Delivery { message, epoch }));
+            let run = run.filter(|message| message.offset >= from);
+            lane.waiting.extend(run.map(|message| Delivery { message, epoch }));
             lane.worker.queue.try_put_many(&mut lane.waiting);
             if !lane.waiting.is_empty() && !lane.held {
                 lane.held = true;
@@ -255,26 +254,49 @@ impl<S: Store, C: Control> Intake<S, C> {
         }
     }
 
-    /// Commits what is resolved, if anything is.
+    /// Whether something waits to be written, and the group should be asked whether it is still ours.
+    pub(super) fn is_unconfirmed(&self) -> bool {
+        self.shared.session.is_due() && self.shared.progress().acks.unresolved() > 0
+    }
+
+    /// Commits what is resolved, if anything is; and where all stands, if the group is to be asked.
     pub(super) fn commit(&self) -> Option<impl Future<Output = (Offsets, Result<(), MqError>)> + use<S, C>> {
-        if self.shared.progress().acks.committable().is_empty() {
+        let due = |shared: &Shared<S>| {
+            let (is_due, progress) = (shared.session.is_due(), shared.progress());
+            if is_due && progress.acks.unresolved() > 0 {
+                progress.acks.positions()
+            } else {
+                progress.acks.committable()
+            }
+        };
+        if due(&self.shared).is_empty() {
             return None;
         }
         let (control, shared, committing) = (self.control.clone(), self.shared.clone(), self.committing.clone());
         Some(async move {
             let _committing = committing.lock().await;
-            let offsets = shared.progress().acks.committable();
+            let (offsets, asked) = (due(&shared), shared.session.moment());
             let outcome = control.commit(offsets.clone()).await;
+            if outcome.is_ok() && !offsets.is_empty() {
+                shared.session.confirm(asked);
+            }
             (offsets, outcome)
         })
     }
 
     /// Whether the commit went through.
     pub(super) fn committed(&self, offsets: Offsets, outcome: Result<(), MqError>) -> bool {
+        let mut failing = self.shared.commit_error.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Err(error) = outcome {
+            let (since, failures) =
+                failing.take().map_or((Instant::now(), 0), |(since, failures, _)| (since, failures));
+            *failing = Some((since, failures + 1, error.to_string()));
+            drop(failing);
             tracing::warn!(%error, "commit failed; it is tried again, nothing is lost");
             return false;
         }
+        *failing = None;
+        drop(failing);
         let mut progress = self.shared.progress();
         for (source, offset) in offsets {
             progress.acks.committed(&source, offset);
@@ -294,6 +316,40 @@ impl<S: Store, C: Control> Intake<S, C> {
             Some(_) => !self.is_waiting() && self.owned.iter().all(done),
         }
     }
+}
+
+/// Notes messages of a partition, in order, as delivered. Returns the offset from which on they are taken; `None` for none
+/// of them.
+fn deliver<S: Store>(
+    shared: &Shared<S>,
+    source: &TopicPartition,
+    owned: &mut Owned,
+    run: &[Message],
+) -> Option<Offset> {
+    let mut progress = shared.progress();
+    let mut from = run.first()?.offset;
+    if from < owned.position {
+        // Read again from further back.
+        if progress.acks.first_unresolved(source).is_some_and(|first| first < from) {
+            // Not all of what is in hand comes again, so that goes on, and nothing is taken twice.
+            from = owned.position;
+        } else {
+            // An assignment anew: its start is committed before its older values are written again, so that the later
+            // ones follow, whatever happens.
+            owned.epoch = progress.acks.assign(source.clone());
+            shared.session.doubt();
+        }
+    }
+    let offsets = || run.iter().map(|message| message.offset).filter(|offset| *offset >= from);
+    let (first, last) = (offsets().next()?, offsets().next_back()?);
+    if !progress.acks.deliver(source, owned.epoch, crate::ack::runs(offsets()), Instant::now()) {
+        return None;
+    }
+    shared.stats.redelivered.store(progress.acks.counts().redelivered, Ordering::Relaxed);
+    drop(progress);
+    shared.stats.read(source, first, last, offsets().count() as u64);
+    owned.position = last + 1;
+    Some(from)
 }
 
 /// `TOPIC [0 1 2] OTHER [0]`

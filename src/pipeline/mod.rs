@@ -6,9 +6,10 @@
 //! | partitions assigned | each to the worker that has the fewest |
 //! | partitions revoked | nothing new of them is begun, what is in flight is awaited, their offsets are committed, they are let go |
 //! | TDengine, or the place for dead letters, is away for seconds | all partitions are paused until it is back |
-//! | a tick | what is resolved is committed |
+//! | a tick | what is resolved is committed; where nothing is, and the group's last word is old, the offsets as they are |
 //! | shutdown, the end, a fault | queues take nothing more, what they hold is written, offsets are committed, the group is left |
 
+mod gaps;
 mod intake;
 #[cfg(test)]
 mod tests;
@@ -16,13 +17,14 @@ mod tests;
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
+pub use self::gaps::{Gap, Health};
 use self::intake::Intake;
 use crate::dead_letter::{DeadLetterTo, DeadLetters, Entry, Limit};
 use crate::mapping::RowSource;
@@ -31,7 +33,7 @@ use crate::mq::{Control, Event, MqError, Subscription};
 use crate::queue::{BatchQueue, QueueSettings};
 use crate::stats::{Snapshot, Stats};
 use crate::tdengine::schema::SuperTable;
-use crate::worker::{Progress, Shared, Store, Worker, WorkerError};
+use crate::worker::{Progress, Session, Shared, Store, Worker, WorkerError, of_member};
 
 /// How a pipeline works.
 #[derive(Clone, Debug)]
@@ -50,6 +52,8 @@ pub struct PipelineSettings {
     pub instance: String,
     /// How often resolved offsets are committed.
     pub commit_interval: Duration,
+    /// How long the group waits for a sign of this member. Nothing is written while its last word is older.
+    pub session_timeout: Duration,
     /// How long a shutdown, or a revocation, waits for what is in flight.
     pub drain_timeout: Duration,
     /// Stop when each of our partitions is read up to its end here; one that is not listed, up to its end then.
@@ -69,6 +73,7 @@ impl Default for PipelineSettings {
             replayed: Arc::default(),
             instance: std::process::id().to_string(),
             commit_interval: Duration::from_millis(500),
+            session_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(10),
             until_end: None,
             now_ms: || jiff::Timestamp::now().as_millisecond(),
@@ -127,17 +132,66 @@ pub struct Stop<G, A> {
 
 /// What a running pipeline shows.
 #[derive(Clone)]
-pub struct Watch(Arc<dyn Fn() -> Snapshot + Send + Sync>);
+pub struct Watch(Arc<dyn Show>);
+
+trait Show: Send + Sync {
+    fn snapshot(&self) -> Snapshot;
+    fn gaps(&self) -> Vec<Gap>;
+    fn health(&self) -> Health;
+}
+
+impl<S: Store> Show for Shared<S> {
+    fn snapshot(&self) -> Snapshot {
+        self.stats.snapshot()
+    }
+
+    fn gaps(&self) -> Vec<Gap> {
+        gaps::gaps(self)
+    }
+
+    fn health(&self) -> Health {
+        gaps::health(self)
+    }
+}
+
+impl Show for Vec<Watch> {
+    fn snapshot(&self) -> Snapshot {
+        self.iter().map(Watch::snapshot).fold(Snapshot::default(), Snapshot::plus)
+    }
+
+    fn gaps(&self) -> Vec<Gap> {
+        self.iter().flat_map(Watch::gaps).collect()
+    }
+
+    fn health(&self) -> Health {
+        self.iter().map(Watch::health).reduce(Health::plus).unwrap_or_default()
+    }
+}
 
 impl Watch {
     /// The counters now.
     pub fn snapshot(&self) -> Snapshot {
-        (self.0)()
+        self.0.snapshot()
+    }
+
+    /// What holds each partition, by topic and partition; one of which all is done is not among them.
+    pub fn gaps(&self) -> Vec<Gap> {
+        self.0.gaps()
+    }
+
+    /// The partitions that are held for so long that it is worth telling, the longest first.
+    pub fn old_gaps(&self) -> Vec<Gap> {
+        gaps::oldest(self.gaps())
+    }
+
+    /// Whether it can do its work.
+    pub fn health(&self) -> Health {
+        self.0.health()
     }
 
     /// Several pipelines as one: their counters added up.
     pub fn all(watches: Vec<Watch>) -> Self {
-        Self(Arc::new(move || watches.iter().map(Watch::snapshot).fold(Snapshot::default(), Snapshot::plus)))
+        Self(Arc::new(watches))
     }
 }
 
@@ -159,18 +213,21 @@ impl<S: Store, Q: Subscription> Pipeline<S, Q> {
             store,
             schemas: watch::Sender::new(schemas.into_iter().map(Arc::new).collect()),
             progress: Mutex::new(Progress::default()),
+            session: Session::new(settings.session_timeout, settings.now_ms),
+            workers: OnceLock::new(),
+            commit_error: Mutex::default(),
             stats: Stats::default(),
             dead_letters: tokio::sync::Mutex::new(dead_letters),
             outage: watch::Sender::new(0),
             now_ms: settings.now_ms,
+            jitter: crate::codec::fnv1a_32(settings.instance.as_bytes()),
         };
         Self { settings, shared: Arc::new(shared), subscription }
     }
 
     /// A handle that reads the counters.
     pub fn watch(&self) -> Watch {
-        let shared = self.shared.clone();
-        Watch(Arc::new(move || shared.stats.snapshot()))
+        Watch(self.shared.clone())
     }
 
     /// Runs until one of `stop`'s futures is ready, the end is reached, or something fails for good. `rows` makes what
@@ -190,10 +247,11 @@ impl<S: Store, Q: Subscription> Pipeline<S, Q> {
             .map(|_| BatchQueue::new(settings.queue.clone()).map(Worker::new))
             .collect::<Result<_, _>>()
             .map_err(|error| MqError::Settings(error.to_string()))?;
+        let workers = shared.workers.get_or_init(|| workers).clone();
         // Dropped with this future, so that nothing is written that nobody waits for.
         let mut running = JoinSet::new();
         for worker in &workers {
-            running.spawn(worker.clone().run(shared.clone(), rows.clone()));
+            running.spawn(of_member(worker.clone().run(shared.clone(), rows.clone())));
         }
         let mut intake = Intake::new(&settings, shared.clone(), subscription.control(), workers);
         let mut outage = shared.outage.subscribe();
@@ -201,6 +259,7 @@ impl<S: Store, Q: Subscription> Pipeline<S, Q> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut graceful, mut abort) = (pin!(stop.graceful), pin!(stop.abort));
         let mut committing = None;
+        let mut teller = gaps::Teller::default();
         // A commit that failed waits for the next tick.
         let (mut commit_due, mut commit_failed) = (false, false);
         // Set once the end has begun, by whatever cause.
@@ -242,6 +301,7 @@ impl<S: Store, Q: Subscription> Pipeline<S, Q> {
                 _ = ticks.tick() => {
                     (commit_due, commit_failed) = (true, false);
                     intake.remind();
+                    teller.tell(&shared);
                 }
             }
             if settings.until_end.is_some() && !ending && intake.is_at_end() {
@@ -254,7 +314,8 @@ impl<S: Store, Q: Subscription> Pipeline<S, Q> {
                     intake.close();
                 }
             }
-            if committing.is_none() && !commit_failed && (commit_due || running.is_empty()) {
+            let is_wanted = commit_due || running.is_empty() || intake.is_unconfirmed();
+            if committing.is_none() && !commit_failed && is_wanted {
                 committing = intake.commit().map(Box::pin);
                 commit_due = false;
             }

@@ -29,6 +29,24 @@ pub enum Class {
     Unknown,
 }
 
+impl Class {
+    /// A name for it, in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Network => "network",
+            Self::Cluster => "cluster",
+            Self::Pressure => "pressure",
+            Self::Operator => "operator",
+            Self::StaleSchema => "stale-schema",
+            Self::RowFault => "row-fault",
+            Self::BatchFault => "batch-fault",
+            Self::ReInit => "re-init",
+            Self::Fatal => "fatal",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// A server's error code: the low 16 bits of what it sends.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Code(u16);

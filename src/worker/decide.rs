@@ -57,25 +57,31 @@ pub(super) fn decide(class: Class, tries: Tries, rows: usize) -> Action {
 }
 
 /// Ever longer pauses between tries, with jitter, without end. A success begins anew.
-pub(super) struct Pauses(Option<Box<dyn Iterator<Item = Duration> + Send>>);
+pub(super) struct Pauses {
+    seed: u64,
+    pauses: Option<Box<dyn Iterator<Item = Duration> + Send>>,
+}
 
 impl Pauses {
-    pub(super) fn new() -> Self {
-        Self(None)
+    /// `seed` is what the jitter comes from: other processes must have others.
+    pub(super) fn new(seed: u64) -> Self {
+        Self { seed, pauses: None }
     }
 
     pub(super) fn reset(&mut self) {
-        self.0 = None;
+        self.pauses = None;
     }
 
     pub(super) fn next(&mut self) -> Duration {
         const LONGEST: Duration = Duration::from_secs(5);
-        let pauses = self.0.get_or_insert_with(|| {
+        let pauses = self.pauses.get_or_insert_with(|| {
+            self.seed = self.seed.wrapping_add(1);
             let pauses = ExponentialBuilder::default()
                 .with_min_delay(Duration::from_millis(50))
                 .with_max_delay(LONGEST)
                 .without_max_times()
-                .with_jitter();
+                .with_jitter()
+                .with_jitter_seed(self.seed);
             Box::new(pauses.build())
         });
         pauses.next().unwrap_or(LONGEST)
@@ -119,7 +125,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_limit_and_begin_anew() {
-        let mut pauses = Pauses::new();
+        let mut pauses = Pauses::new(7);
         let first = pauses.next();
         let late = (0..100).map(|_| pauses.next()).last().unwrap();
         pauses.reset();

@@ -43,7 +43,8 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
         }
         let mut has_drifted = false;
         for (number, block) in batch.blocks.iter().enumerate() {
-            has_drifted |= self.read_schema(number, block.schema(), &mut Pauses::new()).await?;
+            has_drifted |=
+                self.read_schema(number, block.schema(), &mut Pauses::new(self.shared.jitter_seed())).await?;
         }
         self.looked = Some(Instant::now());
         Ok(has_drifted)
@@ -63,6 +64,7 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
                 Ok(read) => return Ok(self.take_schema(block, used, read)),
                 Err(error) => error,
             };
+            self.doing.failed(&error);
             match error {
                 TdengineError::NoSuperTable { .. } | TdengineError::NoDatabase { .. } => {
                     let since: &Instant = gone_since.get_or_insert_with(Instant::now);

@@ -1,7 +1,11 @@
 //! A store that does as it is told, for tests.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::{Part, Store, Writer};
@@ -185,4 +189,95 @@ impl OneRow for Lines {
         row.set(1, &Value::Int(value.parse().unwrap()))?;
         Ok(row.finish()?)
     }
+}
+
+/// What runs for one member, stopped and continued as a signal does it to a process: while it is stopped nothing of it
+/// is polled, and time goes on.
+#[derive(Clone, Default)]
+pub(crate) struct Process(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    stopped: bool,
+    killed: bool,
+    wakers: Vec<Waker>,
+}
+
+thread_local! {
+    /// Whose future is being polled.
+    static POLLED: RefCell<Option<Process>> = const { RefCell::new(None) };
+}
+
+impl Process {
+    /// Runs `future`, and all it starts, as this process.
+    pub(crate) fn run<F: Future>(&self, future: F) -> Running<F> {
+        Running { process: Some(self.clone()), future: Box::pin(Some(future)) }
+    }
+
+    pub(crate) fn stop(&self) {
+        self.state().stopped = true;
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.state().stopped = false;
+        self.wake();
+    }
+
+    /// Nothing of it is ever polled again, and what it held is dropped.
+    pub(crate) fn kill(&self) {
+        self.state().killed = true;
+        self.wake();
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.state().stopped
+    }
+
+    fn wake(&self) {
+        let wakers = std::mem::take(&mut self.state().wakers);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+}
+
+/// A future of a [`Process`], if it belongs to one.
+pub(crate) struct Running<F> {
+    process: Option<Process>,
+    future: Pin<Box<Option<F>>>,
+}
+
+impl<F: Future> Future for Running<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        if let Some(process) = self.process.clone() {
+            let mut state = process.state();
+            if state.killed {
+                drop(state);
+                self.future.set(None);
+                return Poll::Pending;
+            }
+            if state.stopped {
+                state.wakers.push(context.waker().clone());
+                return Poll::Pending;
+            }
+            // Killed while it sleeps, it must hear of it.
+            state.wakers.retain(|waker| !waker.will_wake(context.waker()));
+            state.wakers.push(context.waker().clone());
+        }
+        let process = self.process.clone();
+        let Some(future) = self.future.as_mut().as_pin_mut() else { return Poll::Pending };
+        let before = POLLED.replace(process);
+        let polled = future.poll(context);
+        POLLED.set(before);
+        polled
+    }
+}
+
+/// See `super::of_member`.
+pub(crate) fn of_member<F: Future>(future: F) -> Running<F> {
+    Running { process: POLLED.with_borrow(Clone::clone), future: Box::pin(Some(future)) }
 }

@@ -8,22 +8,26 @@
 //! the order they came.
 
 mod decide;
+mod doing;
 mod drift;
 #[cfg(test)]
 pub(crate) mod fake;
 mod prepare;
+mod session;
 mod tags;
 #[cfg(test)]
 mod tests;
 mod write;
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::ack::{AckTracker, Epoch};
 use crate::block::{Block, Column};
@@ -35,6 +39,12 @@ use crate::row::Value;
 use crate::stats::Stats;
 use crate::tdengine::error::TdengineError;
 use crate::tdengine::schema::{SuperTable, TagDrift};
+
+pub use self::doing::Cause;
+use self::doing::Doing;
+#[cfg(test)]
+pub(crate) use self::fake::of_member;
+pub(crate) use self::session::Session;
 
 /// A message in a worker's queue, and under which assignment of its partition it was read.
 #[derive(Debug)]
@@ -156,6 +166,8 @@ pub(crate) struct Progress {
     pub(crate) acks: AckTracker,
     /// Assignments that are being revoked: what is in flight is awaited, nothing new is begun.
     pub(crate) leaving: std::collections::HashSet<Epoch>,
+    /// Which worker has a partition.
+    pub(crate) lanes: HashMap<TopicPartition, usize>,
 }
 
 impl Progress {
@@ -174,17 +186,32 @@ pub(crate) struct Shared<S: Store> {
     /// The super tables, as they were last read.
     pub(crate) schemas: watch::Sender<Schemas>,
     pub(crate) progress: Mutex<Progress>,
+    pub(crate) session: Session,
+    /// Set once, when they begin.
+    pub(crate) workers: OnceLock<Vec<Worker>>,
+    /// Since when no commit went through, how often one was tried, and why the last did not.
+    pub(crate) commit_error: Mutex<Option<(Instant, u32, String)>>,
     pub(crate) stats: Stats,
     pub(crate) dead_letters: tokio::sync::Mutex<DeadLetters>,
     /// How many workers wait for TDengine to come back.
     pub(crate) outage: watch::Sender<usize>,
     /// Milliseconds since 1970-01-01T00:00:00Z.
     pub(crate) now_ms: fn() -> i64,
+    /// Of the process's name: no two pause alike.
+    pub(crate) jitter: u32,
 }
 
 impl<S: Store> Shared<S> {
     pub(crate) fn progress(&self) -> std::sync::MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn jitter_seed(&self) -> u64 {
+        (u64::from(self.jitter) << 32) ^ (self.now_ms)().unsigned_abs()
+    }
+
+    pub(crate) fn commit_error(&self) -> Option<(Instant, u32, String)> {
+        self.commit_error.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
     /// Keeps those that may be begun: their partitions are ours, and are not being revoked.
@@ -298,16 +325,17 @@ impl Fault {
     }
 }
 
-/// A worker's ends: its queue, and its count of batches.
+/// A worker's ends: its queue, its count of batches, and what it is about.
 #[derive(Clone)]
 pub(crate) struct Worker {
     pub(crate) queue: BatchQueue<Delivery>,
     pub(crate) batches: Arc<Batches>,
+    pub(crate) doing: Arc<Doing>,
 }
 
 impl Worker {
     pub(crate) fn new(queue: BatchQueue<Delivery>) -> Self {
-        Self { queue, batches: Arc::default() }
+        Self { queue, batches: Arc::default(), doing: Arc::default() }
     }
 
     /// Works until the queue is closed and empty, or until a fault that no retry mends. Dropped, it does nothing more.
@@ -321,9 +349,9 @@ impl Worker {
         let spares = Arc::default();
         let preparer = prepare::Preparer::new(shared.clone(), rows(), Arc::clone(&spares));
         let rewriter = prepare::Preparer::new(shared.clone(), rows(), spares);
-        let writer = write::BatchWriter::new(shared, rewriter, self.batches.clone());
+        let writer = write::BatchWriter::new(shared, rewriter, self.batches.clone(), self.doing.clone());
         let mut preparing = JoinSet::new();
-        preparing.spawn(prepare::run(self, preparer, ready));
+        preparing.spawn(of_member(prepare::run(self, preparer, ready)));
         writer.run(batches).await?;
         // No more batches come. If that is because it panicked, what it held is not written.
         match preparing.join_next().await {
@@ -331,6 +359,12 @@ impl Worker {
             _ => Ok(()),
         }
     }
+}
+
+/// What runs beside for a member: tests stop all of it at once, as a signal stops a process.
+#[cfg(not(test))]
+pub(crate) fn of_member<F: Future>(future: F) -> F {
+    future
 }
 
 /// Consecutive deliveries of one partition in ascending order, which is how most batches come.

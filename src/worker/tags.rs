@@ -174,7 +174,7 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
     async fn look_at(&mut self, suspects: &[Suspect], deliveries: &[Delivery]) -> Result<(), WorkerError> {
         let [Suspect { schema, .. }, ..] = suspects else { return Ok(()) };
         let tables: Vec<&str> = suspects.iter().map(|suspect| suspect.table.as_str()).collect();
-        let mut pauses = Pauses::new();
+        let mut pauses = Pauses::new(self.shared.jitter_seed());
         let read = loop {
             match self.writer.read_tags(schema, &tables).await {
                 Ok(read) => break read,
@@ -212,7 +212,7 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
         deliveries: &[Delivery],
     ) -> Result<bool, WorkerError> {
         let tags: Vec<_> = differences.iter().map(|difference| (difference.tag, difference.wanted)).collect();
-        let mut pauses = Pauses::new();
+        let mut pauses = Pauses::new(self.shared.jitter_seed());
         loop {
             match self.writer.set_tags(schema, table, &tags).await {
                 Ok(()) => return Ok(true),

@@ -7,9 +7,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::decide::{Action, Pauses, Tries, decide};
+use super::doing::Doing;
 use super::prepare::{Preparer, faults_of};
 use super::tags::Tags;
-use super::{Batch, Batches, Fault, OUTAGE_AFTER, Shared, Store, WorkerError, Write, Writer, place, runs};
+use super::{Batch, Batches, Delivery, Fault, OUTAGE_AFTER, Shared, Store, WorkerError, Write, Writer, place, runs};
 use crate::ack::Resolution;
 use crate::block::Block;
 use crate::dead_letter::{DeadLetter, DeadLetterError, DeadRow};
@@ -25,6 +26,7 @@ pub(super) struct BatchWriter<S: Store, R> {
     /// For what must be encoded anew: halves of a batch, a batch after the schema changed.
     preparer: Preparer<S, R>,
     batches: Arc<Batches>,
+    pub(super) doing: Arc<Doing>,
     pub(super) outage: Outage,
     /// When a fault last made it look whether a super table has changed.
     pub(super) looked: Option<Instant>,
@@ -39,19 +41,26 @@ enum Ended {
 }
 
 impl<S: Store, R: RowSource> BatchWriter<S, R> {
-    pub(super) fn new(shared: Arc<Shared<S>>, preparer: Preparer<S, R>, batches: Arc<Batches>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared<S>>,
+        preparer: Preparer<S, R>,
+        batches: Arc<Batches>,
+        doing: Arc<Doing>,
+    ) -> Self {
         let outage = Outage { total: shared.outage.clone(), since: None, counted: false };
         let tags = Tags::new(shared.store.tag_drift());
-        Self { writer: shared.store.writer(), shared, preparer, batches, outage, looked: None, tags }
+        Self { writer: shared.store.writer(), shared, preparer, batches, doing, outage, looked: None, tags }
     }
 
     pub(super) async fn run(mut self, mut ready: mpsc::Receiver<Batch>) -> Result<(), WorkerError> {
         while let Some(batch) = ready.recv().await {
+            self.doing.begin(&batch.deliveries);
             let batch = self.write_batch(batch).await?;
             self.check_tags(&batch).await?;
             // Whatever it said of the rows, the server has answered.
             self.outage.over();
             self.resolve(&batch).await?;
+            self.doing.end();
             self.batches.finish();
             self.preparer.recycle(batch);
         }
@@ -88,17 +97,17 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
         mut writes: Vec<Write>,
         tries: &mut Tries,
     ) -> Result<Ended, WorkerError> {
-        let mut pauses = Pauses::new();
+        let mut pauses = Pauses::new(self.shared.jitter_seed());
         while let Some(mut write) = writes.pop() {
             let schema = batch.blocks[write.block].schema().clone();
             let rows = write.part.rows.len();
-            // A partition let go unwritten has a new owner, whose later values this must not overwrite.
-            if !self.shared.holds(&batch.deliveries) {
+            if !may_send(&self.shared, &self.doing, &batch.deliveries).await {
                 return Ok(Ended::Outdated);
             }
             let error = match self.writer.write(&schema, &mut write.part).await {
                 Ok(()) => {
                     self.outage.over();
+                    self.doing.advanced();
                     pauses.reset();
                     (tries.reinit, tries.unknown) = (0, 0);
                     Stats::add(&self.shared.stats.rows_written, rows as u64);
@@ -125,6 +134,7 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
                 _ => {}
             }
             let action = decide(class, *tries, rows);
+            self.doing.failed(&error);
             self.tell(&error, action, batch, &write);
             match action {
                 Action::Stop => return Err(fatal(&schema, error)),
@@ -139,7 +149,7 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
                         return Ok(Ended::Outdated);
                     }
                     // Not so: somewhere in the cluster an older definition is still in use.
-                    Stats::add(&self.shared.stats.retries, 1);
+                    self.shared.stats.retried(class);
                     writes.push(write);
                     tokio::time::sleep(pauses.next()).await;
                     continue;
@@ -152,7 +162,7 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
                 }
                 Action::Retry | Action::Reconnect => writes.push(write),
             }
-            Stats::add(&self.shared.stats.retries, 1);
+            self.shared.stats.retried(class);
             if action == Action::Reconnect {
                 self.writer.reconnect();
             }
@@ -209,7 +219,7 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
 
     /// Keeps letters, however long their place takes none.
     async fn keep(&mut self, letters: &mut Vec<DeadLetter>) -> Result<(), DeadLetterError> {
-        let mut pauses = Pauses::new();
+        let mut pauses = Pauses::new(self.shared.jitter_seed());
         loop {
             // Others may try in the meantime.
             let kept = self.shared.dead_letters.lock().await.keep(letters).await;
@@ -218,6 +228,7 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
                 Err(error) if !error.is_transient() => return Err(error),
                 Err(error) => {
                     tracing::error!(%error, letters = letters.len(), "dead letters are not kept; trying again, nothing is lost");
+                    self.doing.not_kept(&error);
                     self.outage.begun();
                     tokio::time::sleep(pauses.next()).await;
                 }
@@ -274,6 +285,15 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
             at += run.len();
         }
     }
+}
+
+/// Waits until the group's last word is younger than a session. False if a partition was let go: it has a new owner, whose
+/// later values must not be overwritten.
+async fn may_send<S: Store>(shared: &Shared<S>, doing: &Doing, deliveries: &[Delivery]) -> bool {
+    doing.unconfirmed(!shared.session.is_confirmed());
+    let may = shared.session.confirmed(|| shared.holds(deliveries)).await;
+    doing.unconfirmed(false);
+    may
 }
 
 pub(super) fn fatal(stable: &SuperTable, source: TdengineError) -> WorkerError {

@@ -156,6 +156,15 @@ pub(crate) struct PolicyArgs {
     max_message_bytes: Option<usize>,
 }
 
+/// What a running consumer shows.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Admin")]
+pub(crate) struct AdminArgs {
+    /// Answer /metrics, /healthz, /readyz, /gaps and a page at HOST:PORT; a port alone is on loopback [default: off]
+    #[arg(long, env = "KAFKA_TAOS_ADMIN", hide_env_values = true, value_name = "HOST:PORT")]
+    admin: Option<String>,
+}
+
 /// What all commands share.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct CommonArgs {

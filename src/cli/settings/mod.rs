@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ArgMatches;
+use kafka_taos::admin::Listen;
 use kafka_taos::codec::Format;
 use kafka_taos::config::file::FileConfig;
 use kafka_taos::dead_letter::DeadLetterSetting;
@@ -25,7 +26,8 @@ use kafka_taos::tdengine::schema::SchemaPolicy;
 use kafka_taos::tdengine::{ConnectOptions, WriteMode};
 
 pub(crate) use args::{
-    CommonArgs, DeadLetterArgs, KafkaArgs, KafkaConnectionArgs, PolicyArgs, QueueArgs, SchemaArgs, TdengineArgs,
+    AdminArgs, CommonArgs, DeadLetterArgs, KafkaArgs, KafkaConnectionArgs, PolicyArgs, QueueArgs, SchemaArgs,
+    TdengineArgs,
 };
 pub(crate) use dead_letter::Aside;
 pub(crate) use layers::Shown;
@@ -52,6 +54,7 @@ pub(crate) struct Settings {
     pub(crate) workers: usize,
     pub(crate) queue: QueueSettings,
     pub(crate) aside: Aside,
+    pub(crate) admin: Option<Listen>,
     pub(crate) codec: Format,
     /// How messages become rows; `None`: they are demo records.
     pub(crate) mapping: Option<Mapping>,
@@ -150,6 +153,7 @@ impl Settings {
             queue,
             dead_letter,
             policy,
+            admin,
             table,
             unmatched,
             test: _,
@@ -176,6 +180,9 @@ impl Settings {
         let workers = layers.pick("workers", "workers", workers, 4);
         let queue = layers.queue(queue)?;
         let aside = layers.aside(dead_letter, policy)?;
+        let admin = layers.pick_optional("admin", "admin", admin.listen);
+        let admin = admin.map(|listen| listen.parse().map_err(|error| Failure::usage(format!("admin: {error}"))));
+        let admin = admin.transpose()?;
         // A mapping reads formats that no typed record comes in.
         let codec_in_file = layers.parsed("format.type", format.kind.filter(|_| mapping.is_none()))?;
         let codec = layers.pick("codec", "codec", codec_in_file, Format::MsgPack);
@@ -195,6 +202,7 @@ impl Settings {
             workers,
             queue,
             aside,
+            admin,
             codec,
             mapping,
             timeout,

@@ -29,6 +29,11 @@ impl Failures {
         Expectation { action, errors }
     }
 
+    pub(super) fn forgive(&self, action: Action) {
+        let failures = locked(&self.0);
+        failures.iter().filter(|(failing, _)| *failing == action).for_each(|(_, errors)| locked(errors).clear());
+    }
+
     /// The error with which `action` must fail now.
     pub(super) fn next(&self, action: Action) -> Option<MqError> {
         let mut failures = locked(&self.0);

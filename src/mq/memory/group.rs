@@ -58,6 +58,8 @@ pub(super) struct Group {
     /// Who has a partition, until it is released.
     owners: BTreeMap<TopicPartition, MemberId>,
     revoked: Vec<Revoked>,
+    /// Members whose session is over and that have not answered that they know.
+    fenced: Vec<(MemberId, mpsc::Receiver<Vec<(TopicPartition, Offset)>>)>,
     committed: BTreeMap<TopicPartition, Offset>,
 }
 
@@ -72,6 +74,8 @@ pub(super) struct Member {
     pub(super) held: BTreeSet<TopicPartition>,
     pub(super) paused: BTreeSet<TopicPartition>,
     leaving: bool,
+    /// It is gone without a word, and its session lasts until then.
+    gone: Option<Instant>,
 }
 
 struct Reading {
@@ -103,6 +107,7 @@ impl Group {
             held: BTreeSet::new(),
             paused: BTreeSet::new(),
             leaving: false,
+            gone: None,
         };
         self.members.insert(id, member);
     }
@@ -118,13 +123,59 @@ impl Group {
         self.members.values_mut().for_each(|member| member.leaving = true);
     }
 
-    /// A member is gone without a word: what it had is free, but for what it was asked to release and still may.
-    pub(super) fn remove(&mut self, id: MemberId) {
+    /// A member is gone without a word: its session lasts until `deadline`, where there is one.
+    pub(super) fn abandon(&mut self, id: MemberId, deadline: Option<Instant>) {
+        match (deadline, self.members.get_mut(&id)) {
+            (Some(deadline), Some(member)) if !member.leaving => member.gone = Some(deadline),
+            _ => self.remove(id),
+        }
+    }
+
+    /// What the member had is free, but for what it was asked to release and still may.
+    fn remove(&mut self, id: MemberId) {
         self.members.remove(&id);
         let revoked = &self.revoked;
         self.owners.retain(|partition, owner| {
             *owner != id || revoked.iter().any(|revoked| revoked.partitions.contains(partition))
         });
+    }
+
+    /// The member's session is over: all it has is taken from it at once, and it joins anew when it has learned so.
+    pub(super) fn expire(&mut self, id: MemberId) {
+        let mut asked = BTreeSet::new();
+        for revoked in std::mem::take(&mut self.revoked) {
+            if revoked.member == id {
+                self.tell_lost(&revoked);
+                asked.extend(revoked.partitions);
+            } else {
+                self.revoked.push(revoked);
+            }
+        }
+        let owned = self.owners.iter().filter(|(_, owner)| **owner == id).map(|(partition, _)| partition.clone());
+        let lost: Vec<_> = owned.filter(|partition| !asked.contains(partition)).collect();
+        self.owners.retain(|_, owner| *owner != id);
+        let Some(member) = self.members.get_mut(&id) else { return };
+        if member.gone.is_some() {
+            self.members.remove(&id);
+            return;
+        }
+        member.forget(&lost);
+        let (reply, released) = mpsc::sync_channel(1);
+        member.events.push_back(Event::Revoked(Revocation { partitions: lost, lost: true, reply }));
+        self.fenced.push((id, released));
+    }
+
+    /// Reads a partition again from `offsets` further back.
+    pub(super) fn seek_back(&mut self, partition: &TopicPartition, offsets: Offset) {
+        let owner = self.owners.get(partition).and_then(|owner| self.members.get_mut(owner));
+        if let Some(reading) = owner.and_then(|member| member.reading.get_mut(partition)) {
+            *reading = Reading { position: (reading.position - offsets).max(0), end_told: None };
+        }
+    }
+
+    /// Who has the partition.
+    pub(super) fn owner(&self, partition: &TopicPartition) -> Option<MemberId> {
+        self.owners.get(partition).copied()
     }
 
     pub(super) fn member(&mut self, id: MemberId) -> Option<&mut Member> {
@@ -142,6 +193,12 @@ impl Group {
 
     /// Commits for a member that has the partitions.
     pub(super) fn commit(&mut self, id: MemberId, offsets: Vec<(TopicPartition, Offset)>) -> Result<(), MqError> {
+        if self.is_fenced(id) {
+            return Err(MqError::Other {
+                action: "commit".to_owned(),
+                reason: "the member's session is over".to_owned(),
+            });
+        }
         if let Some((partition, _)) = offsets.iter().find(|(partition, _)| self.owners.get(partition) != Some(&id)) {
             return Err(MqError::Other {
                 action: "commit".to_owned(),
@@ -152,14 +209,28 @@ impl Group {
         Ok(())
     }
 
-    /// When a partition is next taken from a member that does not release it.
+    fn is_fenced(&self, id: MemberId) -> bool {
+        self.fenced.iter().any(|(fenced, _)| *fenced == id)
+    }
+
+    /// Whether someone is waited for whose answer rings no bell.
+    pub(super) fn awaits_release(&self) -> bool {
+        !self.revoked.is_empty() || !self.fenced.is_empty()
+    }
+
+    /// When a partition is next taken from a member that does not release it, or is gone.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.revoked.iter().map(|revoked| revoked.deadline).min()
+        let releases = self.revoked.iter().map(|revoked| revoked.deadline);
+        releases.chain(self.members.values().filter_map(|member| member.gone)).min()
     }
 
     /// Takes over what was released, or was not in time. Whether anything is free now.
     pub(super) fn settle(&mut self, connected: bool, now: Instant) -> bool {
-        let before = self.revoked.len();
+        let before = self.revoked.len() + self.fenced.len();
+        let over = self.members.iter().filter(|(_, member)| member.gone.is_some_and(|deadline| deadline <= now));
+        let over: Vec<_> = over.map(|(id, _)| *id).collect();
+        over.iter().for_each(|id| self.expire(*id));
+        self.fenced.retain(|(_, released)| matches!(released.try_recv(), Err(mpsc::TryRecvError::Empty)));
         for revoked in std::mem::take(&mut self.revoked) {
             match revoked.released.try_recv() {
                 Err(mpsc::TryRecvError::Empty) if now < revoked.deadline => {
@@ -174,7 +245,7 @@ impl Group {
             }
             revoked.partitions.iter().for_each(|partition| _ = self.owners.remove(partition));
         }
-        self.revoked.len() < before
+        !over.is_empty() || self.revoked.len() + self.fenced.len() < before
     }
 
     /// A revocation that its member has not read yet finds it has lost the partitions.
@@ -192,10 +263,13 @@ impl Group {
     /// Revokes what someone else should have, and assigns what is free.
     pub(super) fn rebalance(&mut self, logs: &Logs, settings: &MemorySettings, now: Instant) {
         let target = self.target(logs);
+        let is_gone = |id: &MemberId| self.members.get(id).is_some_and(|member| member.gone.is_some());
+        let all_anew = settings.eager && self.owners != target;
         let mut taken: BTreeMap<MemberId, Vec<TopicPartition>> = BTreeMap::new();
         for (partition, owner) in &self.owners {
             let revoked = self.revoked.iter().any(|revoked| revoked.partitions.contains(partition));
-            if target.get(partition) != Some(owner) && !revoked {
+            let moves = target.get(partition) != Some(owner) || (all_anew && !is_gone(owner));
+            if moves && !revoked {
                 taken.entry(*owner).or_default().push(partition.clone());
             }
         }
@@ -209,6 +283,10 @@ impl Group {
             self.revoked.push(Revoked { member: id, partitions, released, deadline: now + settings.release_timeout });
         }
 
+        let is_gone = |id: &MemberId| self.members.get(id).is_some_and(|member| member.gone.is_some());
+        if all_anew && self.owners.values().any(|owner| !is_gone(owner)) {
+            return;
+        }
         let mut given: BTreeMap<MemberId, Vec<TopicPartition>> = BTreeMap::new();
         for (partition, id) in target {
             if !self.owners.contains_key(&partition) {
@@ -236,14 +314,16 @@ impl Group {
         let wants = |id: &MemberId, partition: &TopicPartition| {
             self.members.get(id).is_some_and(|member| !member.leaving && member.topics.has(&partition.topic))
         };
+        // Who is gone keeps what he has while his session lasts, and gets nothing more.
+        let takes = |id: &MemberId, member: &Member| !member.leaving && member.gone.is_none() && !self.is_fenced(*id);
         let mut loads: BTreeMap<MemberId, usize> =
-            self.members.iter().filter(|(_, member)| !member.leaving).map(|(id, _)| (*id, 0)).collect();
+            self.members.iter().filter(|(id, member)| takes(id, member)).map(|(id, _)| (*id, 0)).collect();
         let mut target = BTreeMap::new();
         let mut free = Vec::new();
         for partition in logs.all() {
             match self.owners.get(&partition).filter(|owner| wants(owner, &partition)) {
                 Some(owner) => {
-                    *loads.entry(*owner).or_default() += 1;
+                    loads.entry(*owner).and_modify(|load| *load += 1);
                     target.insert(partition, *owner);
                 }
                 None => free.push(partition),

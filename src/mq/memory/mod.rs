@@ -54,6 +54,10 @@ pub struct MemorySettings {
     pub max_events: usize,
     /// How long a revoked partition waits for its release. Default 5 s.
     pub release_timeout: Duration,
+    /// How long the group waits for a member whose subscription was dropped. Default 0: it has left at once.
+    pub session_timeout: Duration,
+    /// Whether all give back all they have whenever partitions are dealt anew. Default: only what goes to another.
+    pub eager: bool,
     /// How long a publish waits for a lost connection. Default 5 s.
     pub publish_timeout: Duration,
     /// Most bytes in all partitions together; nothing is published beyond them. Default 256 MiB.
@@ -68,6 +72,8 @@ impl Default for MemorySettings {
             max_event_messages: 1_000,
             max_events: 4,
             release_timeout: Duration::from_secs(5),
+            session_timeout: Duration::ZERO,
+            eager: false,
             publish_timeout: Duration::from_secs(5),
             max_bytes: 256 << 20,
         }
@@ -172,10 +178,37 @@ impl MemoryQueue {
         }
     }
 
+    /// Ends a member's session: its partitions go to others at once. It joins anew when it has read that it lost them.
+    pub fn expire_session(&self, group: &str, member: u64) {
+        self.of_group(group, |group| group.expire(member));
+    }
+
+    /// Lets the member that reads a partition read it again from `offsets` further back.
+    pub fn seek_back(&self, group: &str, partition: &TopicPartition, offsets: Offset) {
+        self.of_group(group, |group| group.seek_back(partition, offsets));
+    }
+
+    /// The member of a group that has a partition, by its number.
+    pub fn owner(&self, group: &str, partition: &TopicPartition) -> Option<u64> {
+        self.lock().groups.get(&GroupName::Shared(group.to_owned()))?.owner(partition)
+    }
+
+    fn of_group(&self, group: &str, steer: impl FnOnce(&mut Group)) {
+        self.change(|state| {
+            state.groups.get_mut(&GroupName::Shared(group.to_owned())).map(steer);
+            state.rebalance(&self.0.settings);
+        });
+    }
+
     /// Makes the next calls of `action` fail, each with the next of `errors`. What is returned panics if it is dropped
     /// before all of them did.
     pub fn fail(&self, action: Action, errors: impl IntoIterator<Item = MqError>) -> Expectation {
         self.change(|_| self.0.failures.expect(action, errors))
+    }
+
+    /// Ends all failures of `action` that were asked for and have not happened.
+    pub fn forgive(&self, action: Action) {
+        self.0.failures.forgive(action);
     }
 
     fn join(&self, group: Option<&str>, topics: &[String]) -> Result<MemorySubscription, MqError> {

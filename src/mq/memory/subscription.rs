@@ -13,7 +13,7 @@ use crate::mq::{Control, Subscription};
 /// A release comes over a plain channel that wakes nobody: while one is awaited, it is looked for so often.
 const RELEASE_CHECK: Duration = Duration::from_millis(10);
 
-/// A subscription to a [`MemoryQueue`]. Dropping it leaves the group at once, and commits nothing.
+/// A subscription to a [`MemoryQueue`]. Dropping it leaves the group when its session is over, and commits nothing.
 pub struct MemorySubscription {
     control: MemoryControl,
 }
@@ -21,6 +21,11 @@ pub struct MemorySubscription {
 impl MemorySubscription {
     pub(super) fn new(queue: MemoryQueue, group: GroupName, member: MemberId) -> Self {
         Self { control: MemoryControl { queue, group, member } }
+    }
+
+    /// The member's number in its group, for [`MemoryQueue::expire_session`].
+    pub fn member(&self) -> u64 {
+        self.control.member
     }
 }
 
@@ -52,7 +57,8 @@ impl Drop for MemorySubscription {
         let MemoryControl { queue, group: name, member } = &self.control;
         queue.change(|state| {
             let Some(group) = state.groups.get_mut(name) else { return };
-            group.remove(*member);
+            let session = queue.0.settings.session_timeout;
+            group.abandon(*member, (!session.is_zero()).then(|| Instant::now() + session));
             match name {
                 GroupName::Alone(_) => _ = state.groups.remove(name),
                 GroupName::Shared(_) => state.rebalance(&queue.0.settings),
@@ -89,7 +95,10 @@ impl MemoryControl {
         let State { logs, groups, .. } = &mut *state;
         let Some(group) = groups.get_mut(&self.group) else { return Look::Left };
         let left = group.has_left(self.member);
-        let until = group.next_deadline().map(|deadline| deadline.min(now + RELEASE_CHECK));
+        let until = match group.awaits_release() {
+            true => Some(now + RELEASE_CHECK),
+            false => group.next_deadline(),
+        };
         let Some(member) = group.member(self.member) else { return Look::Left };
         if let Some(error) = queue.failures.next(Action::Read) {
             return Look::Found(Event::Error(error));

@@ -1,8 +1,9 @@
 //! Whole pipelines on a queue in memory and a store that does as it is told, under a clock that jumps.
 
-mod chance;
+mod complaints;
 mod ends;
 mod failures;
+mod faults;
 mod groups;
 mod letters;
 mod outages;
@@ -11,12 +12,14 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use std::pin::Pin;
+
 use super::*;
-use crate::dead_letter;
+use crate::dead_letter::{self, TopicPlace};
 use crate::message::Outgoing;
-use crate::mq::MessageQueue as _;
 use crate::mq::memory::{Action, MemoryQueue, MemorySettings, MemorySubscription};
-use crate::worker::fake::{Answer, FakeStore, Key, Lines, gone, refused, schema};
+use crate::mq::{MessageQueue as _, Receipt};
+use crate::worker::fake::{Answer, FakeStore, Key, Lines, Process, gone, refused, schema};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -35,6 +38,7 @@ fn settings() -> PipelineSettings {
         replayed: Arc::default(),
         instance: "test".to_owned(),
         commit_interval: Duration::from_millis(100),
+        session_timeout: Duration::from_secs(10),
         drain_timeout: Duration::from_secs(5),
         until_end: None,
         now_ms: || 7,
@@ -73,6 +77,34 @@ async fn publish_rows(queue: &MemoryQueue, partition: i32, rows: std::ops::Range
     }
 }
 
+/// A dead-letter place that does with each letter, by partition and offset, as it is told.
+struct Place<F>(F);
+
+impl<F: Fn(i32, Offset) -> Result<(), MqError> + Send + Sync + 'static> Place<F> {
+    fn of(keep: F) -> DeadLetterTo {
+        DeadLetterTo::Topic(TopicPlace::new("dead", 1, Arc::new(Self(keep))))
+    }
+}
+
+impl<F: Fn(i32, Offset) -> Result<(), MqError> + Send + Sync> dead_letter::Publish for Place<F> {
+    fn publish<'p>(
+        &'p self,
+        _: &'p str,
+        message: Outgoing,
+    ) -> Pin<Box<dyn Future<Output = Result<Receipt, MqError>> + Send + 'p>> {
+        let header = |name: &str| {
+            let found = message.headers.iter().rfind(|header| header.name == name)?;
+            std::str::from_utf8(found.value.as_deref()?).ok()?.parse::<i64>().ok()
+        };
+        let kept = (self.0)(header("kafka-taos-partition").unwrap() as i32, header("kafka-taos-offset").unwrap());
+        Box::pin(std::future::ready(kept.map(|()| Receipt { partition: 0, offset: 0 })))
+    }
+}
+
+fn not_kept() -> MqError {
+    MqError::Publish { topic: "dead".into(), reason: "no space left on device".into() }
+}
+
 struct Member {
     watch: Watch,
     graceful: Option<oneshot::Sender<()>>,
@@ -91,6 +123,20 @@ impl Member {
         settings: PipelineSettings,
         rows: impl Fn() -> R + Clone + Send + 'static,
     ) -> Self {
+        Self::run(&Process::default(), queue, store, settings, rows)
+    }
+
+    fn start_as(process: &Process, queue: &MemoryQueue, store: &FakeStore, settings: PipelineSettings) -> Self {
+        Self::run(process, queue, store, settings, || Lines)
+    }
+
+    fn run<R: RowSource>(
+        process: &Process,
+        queue: &MemoryQueue,
+        store: &FakeStore,
+        settings: PipelineSettings,
+        rows: impl Fn() -> R + Clone + Send + 'static,
+    ) -> Self {
         let subscription = queue.queue_subscribe(&topics(), "g").unwrap();
         let pipeline = Pipeline::new(settings, subscription, store.clone(), vec![schema(2)]);
         let (graceful, stopped) = oneshot::channel::<()>();
@@ -102,7 +148,7 @@ impl Member {
             }
         };
         let stop = Stop { graceful: when(stopped), abort: when(aborted) };
-        let running = tokio::spawn(pipeline.run(rows, stop));
+        let running = tokio::spawn(process.run(pipeline.run(rows, stop)));
         Self { watch, graceful: Some(graceful), abort: Some(abort), running }
     }
 
