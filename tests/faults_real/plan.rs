@@ -79,8 +79,8 @@ pub(crate) enum Event {
     Kill,
     /// The same while its writes are stalled, which then never arrive: what is under way is lost with the member.
     KillStalled,
-    /// The endpoint is away, and half of the members are cut off from Kafka for longer than their session: while they try
-    /// to write what they have, it is given to others.
+    /// The endpoint is away, and half of the members are cut off from Kafka for longer than their session: while they wait
+    /// to try again what they have, it is given to one that has not waited.
     Isolate {
         away: Duration,
         cut_off: Duration,
@@ -190,17 +190,24 @@ impl Plan {
 
 /// Every kind of event has its turn among consecutive seeds; others are thrown in.
 fn events(seed: u64, chance: &mut Chance) -> Vec<(Duration, Event)> {
-    let mut numbers = vec![seed % EVENTS, 1];
-    // The broker is every schedule's that runs at the time, so it is left alone otherwise.
-    numbers.extend((0..2 + chance.below(4)).map(|_| chance.below(EVENTS - 2)));
+    // In every other schedule no writer is paused, so that no stale value is excused.
+    let pauses = seed.is_multiple_of(2);
+    let mut numbers = vec![seed % EVENTS, if pauses { KILL_STALLED } else { ISOLATE }];
+    while numbers.len() < 4 + (seed % 4) as usize {
+        // The broker is every schedule's that runs at the time, so it is left alone otherwise.
+        let number = chance.below(EVENTS - 2);
+        if pauses || ![KILL_STALLED, FREEZE, STALL].contains(&number) {
+            numbers.push(number);
+        }
+    }
     let mut at = |number| {
         let event = event(number, chance);
         let latest = match event {
             // Later, nothing comes that the others could write meanwhile.
-            Event::Isolate { .. } => 1500,
+            Event::Isolate { .. } => 2000,
             _ => LENGTH.as_millis() as u64 - 500,
         };
-        (chance.millis(400..latest), event)
+        (chance.millis(900..latest), event)
     };
     let mut all: Vec<_> = numbers.into_iter().map(&mut at).collect();
     all.sort_by_key(|(at, _)| *at);
@@ -208,14 +215,18 @@ fn events(seed: u64, chance: &mut Chance) -> Vec<(Duration, Event)> {
 }
 
 const EVENTS: u64 = 21;
+const KILL_STALLED: u64 = 1;
+const STALL: u64 = 10;
+const ISOLATE: u64 = 17;
+const FREEZE: u64 = 18;
 
 fn event(number: u64, chance: &mut Chance) -> Event {
     let way = chance.among(&[Way::ToServer, Way::ToClient]);
     match number {
         0 => Event::Kill,
-        1 => Event::KillStalled,
-        18 => Event::Freeze(SESSION + chance.millis(1000..2500)),
-        17 => Event::Isolate { away: chance.millis(1000..4500), cut_off: SESSION + chance.millis(500..2500) },
+        KILL_STALLED => Event::KillStalled,
+        FREEZE => Event::Freeze(SESSION + chance.millis(1000..2500)),
+        ISOLATE => Event::Isolate { away: chance.millis(3000..4200), cut_off: SESSION + chance.millis(500..2500) },
         2 => Event::Tdengine(Trouble::CutAt(Way::ToServer)),
         3 => Event::KillEndpoint,
         4 => Event::Storm,
@@ -224,7 +235,7 @@ fn event(number: u64, chance: &mut Chance) -> Event {
         7 => Event::RestartEndpoint,
         8 => Event::Kafka(Trouble::During(Weather::Stalled, chance.millis(500..5000)), chance.percent(30)),
         9 => Event::Tdengine(Trouble::During(Weather::HalfOpen(way), chance.millis(500..3500))),
-        10 => Event::Tdengine(Trouble::During(Weather::Stalled, chance.millis(300..3500))),
+        STALL => Event::Tdengine(Trouble::During(Weather::Stalled, chance.millis(300..3500))),
         11 => Event::Kafka(Trouble::Cut, chance.percent(50)),
         12 => Event::Kafka(Trouble::During(Weather::HalfOpen(way), chance.millis(500..4000)), chance.percent(30)),
         13 => Event::Tdengine(Trouble::During(Weather::Slow(1000), chance.millis(500..2000))),

@@ -162,6 +162,9 @@ impl<'a> World<'a> {
             Step::StartEndpoint => {
                 self.life += 1;
                 self.start_endpoint();
+                // By the door that is open.
+                self.slots += 1 - self.slots % 2;
+                self.join(None);
             }
             Step::Event(event) => {
                 self.tell(format!("{event:?}"));
