@@ -31,6 +31,7 @@ pub mod dead_letter;
 pub mod pipeline;
 pub mod preview;
 pub mod check;
+pub mod infer;
 pub mod verify;
 pub mod stats;
 pub mod config;

@@ -8,6 +8,7 @@ mod consume;
 mod dead_letter;
 mod demo;
 mod embedded;
+mod infer;
 mod preview;
 mod produce;
 mod sample;
@@ -87,6 +88,7 @@ enum Command {
     DeadLetter(dead_letter::DeadLetter),
     Config(config::Config),
     Check(check::Check),
+    Infer(infer::Infer),
     Preview(preview::Preview),
     Test(test::Test),
     Verify(verify::Verify),
@@ -185,6 +187,7 @@ pub(crate) fn main() -> ExitCode {
             Command::DeadLetter(command) => command.run(&context).await,
             Command::Config(command) => command.run(&context),
             Command::Check(command) => command.run(&context).await,
+            Command::Infer(command) => command.run(&context).await,
             Command::Preview(command) => command.run(&context).await,
             Command::Test(command) => command.run(&context),
             Command::Verify(command) => command.run(&context).await,

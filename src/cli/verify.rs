@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use clap::Args;
-use kafka_taos::dead_letter::{Archive, DeadLetterSetting, Filter};
-use kafka_taos::mapping::DemoRows;
+use kafka_taos::dead_letter::{Archive, ArchiveError, DeadLetterSetting, Filter};
 use kafka_taos::message::TopicPartition;
+use kafka_taos::mq::MqError;
 use kafka_taos::mq::kafka::{Admin, Reader, StartOffset};
-use kafka_taos::tdengine::schema::SuperTable;
-use kafka_taos::tdengine::{ConnectOptions, Connection};
+use kafka_taos::tdengine::schema::{Database, SuperTable};
+use kafka_taos::tdengine::{ConnectOptions, Connection, TdengineError};
 use kafka_taos::verify::{self, DeadSet, Progress, Report, Span, Target};
 
 use super::consume::ends;
-use super::settings::{CommonArgs, KafkaArgs, Settings, TdengineArgs};
+use super::settings::{CommonArgs, DeadLetterArgs, KafkaArgs, PolicyArgs, Settings, TdengineArgs};
 use super::{Context, Ended, Failure, every_second};
 
 /// Prove that nothing is missing: read topic, database and dead letters, and hold every row against the other
@@ -30,9 +30,10 @@ pub(super) struct Verify {
     /// Super table of the demo record [default: stb]
     #[arg(long)]
     stable: Option<String>,
-    /// Where messages went that could not be written: topic:NAME, file:FOLDER or none [default: none]
-    #[arg(long, env = "KAFKA_TAOS_DEAD_LETTER", hide_env_values = true)]
-    dead_letter: Option<DeadLetterSetting>,
+    #[command(flatten)]
+    dead_letter: DeadLetterArgs,
+    #[command(flatten)]
+    policies: PolicyArgs,
     #[command(flatten)]
     kafka: KafkaArgs,
     #[command(flatten)]
@@ -57,10 +58,11 @@ impl Verify {
             Ok::<_, Failure>((reader, spans))
         });
         let (reader, spans) = looking.await.map_err(|error| Failure::failed(error.to_string()))??;
-        let dead = dead_letters(&settings).await?;
         tell_range(&spans, &group);
+        // After the group's offsets: what counts as resolved by then is in them by now.
+        let dead = dead_letters(&settings).await?;
         let progress = Arc::new(Progress::default());
-        let rows = DemoRows::new(settings.codec);
+        let rows = settings.rows()();
         let verified = verify::verify(
             verify::Settings::default(),
             spans,
@@ -124,11 +126,24 @@ impl Verify {
     }
 }
 
-/// The super tables that rows are for, as they are.
+/// The super tables that rows are for, as they are; as the mapping would make them where they are not there.
 async fn targets(settings: &Settings, connection: &Connection) -> Result<Vec<Target>, Failure> {
-    let stable = settings.stable.as_deref().unwrap_or("stb");
-    let schema = SuperTable::read(connection, settings.database()?, stable).await?;
-    Ok(vec![Target { schema: Arc::new(schema), exists: true }])
+    let database = settings.database()?;
+    let Some(mapping) = &settings.mapping else {
+        let schema = SuperTable::read(connection, database, settings.stable.as_deref().unwrap_or("stb")).await?;
+        return Ok(vec![Target { schema: Arc::new(schema), exists: true }]);
+    };
+    let precision = Database::read(connection, database).await?.precision;
+    let mut targets = Vec::new();
+    for wanted in mapping.super_tables(database, precision) {
+        let (schema, exists) = match SuperTable::read(connection, database, &wanted.name).await {
+            Ok(schema) => (schema, true),
+            Err(TdengineError::NoSuperTable { .. }) => (wanted, false),
+            Err(error) => return Err(error.into()),
+        };
+        targets.push(Target { schema: Arc::new(schema), exists });
+    }
+    Ok(targets)
 }
 
 /// What of each partition is to be looked at.
@@ -174,19 +189,19 @@ fn tell_range(spans: &[Span], group: &str) {
     }
 }
 
-/// All that is in the dead letters, and was not replayed.
+/// All that is in the dead letters.
 async fn dead_letters(settings: &Settings) -> Result<DeadSet, Failure> {
+    let all = Filter::default();
     let archive = match &settings.aside.to {
         DeadLetterSetting::None => return Ok(DeadSet::default()),
-        DeadLetterSetting::File(folder) => Archive::of_folder(folder, &Filter::default())?,
+        DeadLetterSetting::File(folder) => Archive::of_folder(folder, &all)?,
         DeadLetterSetting::Topic(topic) => {
-            Archive::of_topic(&settings.kafka, topic, &Filter::default(), settings.timeout).await?
+            match Archive::of_topic(&settings.kafka, topic, &all, settings.timeout).await {
+                // Made with the first consumer that needs it.
+                Err(ArchiveError::Mq(MqError::UnknownTopic { .. })) => return Ok(DeadSet::default()),
+                archive => archive?,
+            }
         }
     };
-    let mut dead = DeadSet::default();
-    for entry in archive.entries() {
-        let rows = entry.rows.as_deref().unwrap_or_default();
-        dead.insert_rows(&entry.source.topic, entry.source.partition, entry.offset, rows);
-    }
-    Ok(dead)
+    Ok(DeadSet::of(&archive))
 }

@@ -91,7 +91,7 @@ impl Collector {
 
     fn take(&mut self, source: usize, message: &Message, rows: &mut impl RowSource, faulty: &mut Vec<FaultyRow>) {
         let is_tail = message.offset >= self.spans[source].to;
-        let dead = self.dead.of(&message.source, message.offset).cloned();
+        let dead = self.dead.get(&message.source, message.offset).cloned();
         let appended = rows.append(message, self.origins.len() as u32, &mut self.blocks, faulty);
         let mut from = From { source, offset: message.offset, is_tail, dead, rows: (0, 0) };
         let faults = std::mem::take(faulty);
@@ -111,7 +111,7 @@ impl Collector {
         let counts = &mut self.collected.counts[from.source];
         counts.rows += 1;
         from.rows.0 += 1;
-        if from.dead.as_ref().is_some_and(|dead| dead.has(row.element)) {
+        if from.dead.as_ref().is_some_and(|dead| dead.excuses(row.element)) {
             counts.rows_dead += 1;
             from.rows.1 += 1;
         } else {

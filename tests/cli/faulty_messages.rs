@@ -1,9 +1,12 @@
 //! Messages that cannot be written: never passed over in silence.
 
 use bytes::Bytes;
+use kafka_taos::codec::Codec as _;
 use kafka_taos::dead_letter::{self, DeadLetter};
 use kafka_taos::message::Outgoing;
 use kafka_taos::mq::kafka::{KafkaSettings, Producer};
+use kafka_taos::record::{Cell, Record};
+use kafka_taos::row::Timestamp;
 
 use crate::common::PATIENCE;
 use crate::common::pair::{Pair, simulator};
@@ -14,6 +17,12 @@ pub(crate) fn publish(pair: &Pair, topic: &str, messages: Vec<Outgoing>) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(producer.flush(PATIENCE)).unwrap();
     assert_eq!(producer.delivered().failed, 0);
+}
+
+/// A record of `device` at `ts`.
+pub(crate) fn record(device: &str, ts: Timestamp, columns: Vec<Cell<'static>>) -> Outgoing {
+    let payload = Record::new(device.to_owned(), ts, columns).encode().unwrap();
+    Outgoing { key: Some(device.to_owned().into()), payload: Some(payload.into()), ..Outgoing::default() }
 }
 
 fn garbage() -> Outgoing {

@@ -22,7 +22,12 @@ impl Pair {
     }
 
     pub(crate) fn start_with(more: &[&str]) -> Self {
-        let arguments = [&["embedded", "--kafka-port", "0", "--tdengine-port", "0"], more].concat();
+        Self::start_at("0", "0", more)
+    }
+
+    /// On these ports; `0` takes a free one.
+    pub(crate) fn start_at(kafka_port: &str, tdengine_port: &str, more: &[&str]) -> Self {
+        let arguments = [&["embedded", "--kafka-port", kafka_port, "--tdengine-port", tdengine_port], more].concat();
         let process = Process::start(&mut kafka_taos(&arguments));
         let ready = process.stdout_line("ready");
         let after = |name: &str| {
