@@ -15,6 +15,7 @@ mod elsewhere;
 mod embedded;
 mod failures;
 mod faulty_messages;
+mod infer;
 mod kill;
 mod mapping;
 mod mappings;
