@@ -24,3 +24,4 @@ mod settings;
 mod stop;
 mod topics;
 mod verify;
+mod wrong_config;
