@@ -100,7 +100,7 @@ async fn write(store: &TaosStore, block: &mut Block) -> Result<(), Class> {
     assert_eq!(store.encode(block, &order.rows, &mut spare, &mut parts), []);
     let mut writer = store.writer();
     for part in &mut parts {
-        writer.write(block.schema(), &mut part.payload).await.map_err(|error| error.class())?;
+        writer.write(block.schema(), part).await.map_err(|error| error.class())?;
     }
     Ok(())
 }
@@ -114,6 +114,43 @@ fn push(block: &mut Block, table: &str, values: &[Value<'_>]) {
         row.set(column, value).unwrap();
     }
     row.finish().unwrap();
+}
+
+/// Once written to, a child table is bound without its tags, in either way of binding; dropped meanwhile, it is made again.
+#[tokio::test]
+async fn known_tables_are_not_made_again_unless_they_are_gone() {
+    for server in servers().await {
+        let connection = connection(&server).await;
+        let database = "writer_known";
+        fresh(&connection, database, Precision::Milli).await;
+        let store = TaosStore::new(server.dsn.clone(), WriteMode::Stmt2, ConnectOptions::default());
+        let schema = Arc::new(store.read_schema(database, "All Types").await.unwrap());
+        let mut writer = store.writer();
+        for (round, rows_a_table) in [(0, 1), (1, 1), (2, 9), (3, 1), (4, 9)] {
+            if round > 2 {
+                connection.sql(&format!("drop table {database}.`Table 1`")).await.unwrap();
+            }
+            let mut block = Block::new(schema.clone());
+            for row in 0..2 * rows_a_table {
+                push(&mut block, &format!("Table {}", row % 2), &values(round * 100 + row, Precision::Milli));
+            }
+            let (rows, mut parts) = (block.order().rows, Vec::new());
+            assert_eq!(store.encode(&block, &rows, &mut Vec::new(), &mut parts), []);
+            assert_eq!(parts[0].makes_tables, round == 0);
+            if round > 2 {
+                assert!(writer.write(&schema, &mut parts[0]).await.unwrap_err().is_missing_table());
+                store.forget(&block, &parts[0]);
+                parts.clear();
+                assert_eq!(store.encode(&block, &rows, &mut Vec::new(), &mut parts), []);
+                assert!(parts[0].makes_tables);
+            }
+            writer.write(&schema, &mut parts[0]).await.unwrap();
+            store.written(&block, &parts[0]);
+            let sql = format!("select count(*) from {database}.`Table 1` where ts >= {}", BASE_MS + round * 100);
+            let count = connection.sql(&sql).await.unwrap();
+            assert_eq!(count.rows[0][0], Value::Int(rows_a_table), "round {round}");
+        }
+    }
 }
 
 #[tokio::test]

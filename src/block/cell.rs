@@ -226,6 +226,7 @@ impl Column {
             (DataType::Varchar(limit), Value::Text(text)) if text.len() <= limit.into() => {
                 self.push_variable(text.as_bytes());
             }
+            (DataType::Varchar(limit), Value::Bytes(bytes)) if bytes.len() <= limit.into() => self.push_variable(bytes),
             (DataType::Int, Value::Int(number)) if i32::try_from(*number).is_ok() => {
                 self.push_fixed((*number as i32).to_le_bytes());
             }
@@ -417,6 +418,8 @@ mod tests {
             Value::Float(0.1),
             Value::from("abcd"),
             Value::from("abcde"),
+            Value::Bytes((&[0xff; 4]).into()),
+            Value::Bytes((&[0xff; 5]).into()),
             Value::Null,
         ];
         let types = [

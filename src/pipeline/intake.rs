@@ -173,27 +173,29 @@ impl<S: Store, C: Control> Intake<S, C> {
     }
 
     fn deal(&mut self, messages: Vec<Message>) {
-        let mut messages = messages.into_iter().peekable();
-        while let Some(first) = messages.next() {
-            let source = first.source.clone();
-            let mut run = vec![first];
-            while let Some(next) = messages.next_if(|next| next.source == source) {
-                run.push(next);
-            }
-            let Some(owned) = self.owned.get_mut(&source) else { continue };
-            let (first, last) = (run[0].offset, run[run.len() - 1].offset);
+        let lengths: Vec<usize> = messages.chunk_by(|a, b| a.source == b.source).map(<[Message]>::len).collect();
+        let mut messages = messages.into_iter();
+        for length in lengths {
+            let run = &messages.as_slice()[..length];
+            let (source, first, last) = (run[0].source.clone(), run[0].offset, run[length - 1].offset);
+            let Some(owned) = self.owned.get_mut(&source) else {
+                messages.by_ref().take(length).for_each(drop);
+                continue;
+            };
             {
                 let mut progress = self.shared.progress();
                 let offsets = crate::ack::runs(run.iter().map(|message| message.offset));
                 if !progress.acks.deliver(&source, owned.epoch, offsets, Instant::now()) {
+                    drop(progress);
+                    messages.by_ref().take(length).for_each(drop);
                     continue;
                 }
                 self.shared.stats.redelivered.store(progress.acks.counts().redelivered, Ordering::Relaxed);
             }
-            self.shared.stats.read(&source, first, last, run.len() as u64);
+            self.shared.stats.read(&source, first, last, length as u64);
             owned.position = last + 1;
             let (epoch, lane) = (owned.epoch, &mut self.lanes[owned.lane]);
-            lane.waiting.extend(run.into_iter().map(|message| Delivery { message, epoch }));
+            lane.waiting.extend(messages.by_ref().take(length).map(|message| Delivery { message, epoch }));
             lane.worker.queue.try_put_many(&mut lane.waiting);
             if !lane.waiting.is_empty() && !lane.held {
                 lane.held = true;

@@ -26,7 +26,7 @@ use crate::codec::{Codec, CodecError, Format};
 use crate::row::{TaosEncoder, Timestamp, Value};
 
 mod json;
-mod msgpack;
+pub(crate) mod msgpack;
 #[cfg(test)]
 mod tests;
 

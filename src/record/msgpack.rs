@@ -8,7 +8,7 @@ use rmp::Marker;
 use super::{Cell, RecordRef};
 use crate::codec::timestamp::{EXTENSION, Wire, read_extension};
 use crate::codec::{CodecError, Format};
-use crate::row::Timestamp;
+use crate::row::{Timestamp, Value};
 
 /// More cells than this are not allotted ahead on a payload's word.
 const MAX_CELLS_AHEAD: usize = 4096;
@@ -46,6 +46,50 @@ fn read_map<'a>(record: &mut RecordRef<'a>, reader: &mut Reader<'a>) -> Result<(
         (false, ..) => Err("the key DeviceID is missing"),
         (_, false, _) => Err("the key Timestamp is missing"),
         _ => Err("the key Cols is missing"),
+    }
+}
+
+/// A record whose cells are still to be read, one by one: where its device and its timestamp stand before them, as they
+/// do in what we and the original write.
+pub(crate) struct Pulled<'a> {
+    pub(crate) device_id: &'a str,
+    pub(crate) timestamp: Timestamp,
+    cells: usize,
+    reader: Reader<'a>,
+}
+
+impl<'a> Pulled<'a> {
+    /// `None`: it is not so, or no record; [`read`] knows which.
+    pub(crate) fn begin(payload: &'a [u8]) -> Option<Self> {
+        let mut reader = Reader { rest: payload };
+        let key = |reader: &mut Reader<'a>, name| reader.text("").ok().filter(|key| *key == name);
+        if reader.map_length().ok()? != 3 {
+            return None;
+        }
+        key(&mut reader, "DeviceID")?;
+        let device_id = reader.text("").ok()?;
+        key(&mut reader, "Timestamp")?;
+        let timestamp = reader.timestamp().ok()?;
+        key(&mut reader, "Cols")?;
+        let cells = reader.list_length().ok()?;
+        Some(Self { device_id, timestamp, cells, reader })
+    }
+
+    /// Hands out the cells, ASCII text as its bytes. `None`: this is no record after all, or `put` refused a cell.
+    pub(crate) fn cells(mut self, mut put: impl FnMut(&Value<'_>) -> Option<()>) -> Option<()> {
+        for _ in 0..self.cells {
+            match self.reader.peek().ok()? {
+                Marker::FixStr(length) => {
+                    let bytes = self.reader.take(1, length.into()).ok()?;
+                    match bytes.is_ascii() {
+                        true => put(&Value::Bytes(bytes.into()))?,
+                        false => put(&Value::from(std::str::from_utf8(bytes).ok()?))?,
+                    }
+                }
+                _ => put(&Value::from(&self.reader.cell().ok()?))?,
+            }
+        }
+        self.reader.rest.is_empty().then_some(())
     }
 }
 
@@ -134,7 +178,7 @@ impl<'a> Reader<'a> {
         moment.inspect_err(|_| self.rest = at)
     }
 
-    fn cells(&mut self, cells: &mut Vec<Cell<'a>>) -> Result<(), &'static str> {
+    fn list_length(&mut self) -> Result<usize, &'static str> {
         let (head, length) = match self.peek()? {
             Marker::Null => (1, 0), // the original's empty list
             Marker::FixArray(length) => (1, length.into()),
@@ -143,6 +187,11 @@ impl<'a> Reader<'a> {
             _ => return Err("Cols that are not a list"),
         };
         self.take(head, 0)?;
+        Ok(length)
+    }
+
+    fn cells(&mut self, cells: &mut Vec<Cell<'a>>) -> Result<(), &'static str> {
+        let length = self.list_length()?;
         cells.clear();
         cells.reserve(length.min(self.rest.len()).min(MAX_CELLS_AHEAD));
         for _ in 0..length {

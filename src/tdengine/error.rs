@@ -296,6 +296,11 @@ pub enum TdengineError {
 }
 
 impl TdengineError {
+    /// Whether a table was written to that does not exist.
+    pub fn is_missing_table(&self) -> bool {
+        self.code() == Some(Code::TABLE_NOT_EXIST)
+    }
+
     /// What a writer does about it.
     pub fn class(&self) -> Class {
         match self {

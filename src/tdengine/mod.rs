@@ -11,6 +11,7 @@
 pub mod dsn;
 pub mod error;
 mod frame;
+mod known;
 pub mod raw_block;
 pub mod rest;
 pub mod rows;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::dsn::{Dsn, Transport};
 use super::error::{Code, TdengineError};
+use super::known::KnownTables;
 use super::rest::RestClient;
 use super::rows::Rows;
 use super::schema::{Database, SchemaPolicy, SuperTable, TagDrift};
@@ -76,6 +77,8 @@ const MAX_FRAME_BYTES: usize = 8 << 20;
 pub struct TaosStore {
     dsn: Dsn,
     mode: WriteMode,
+    /// Child tables that are there.
+    known: Arc<KnownTables>,
     options: ConnectOptions,
     /// The host that the next connection tries first, so that several share them.
     next_host: Arc<AtomicUsize>,
@@ -87,7 +90,15 @@ pub struct TaosStore {
 impl TaosStore {
     /// The one at `dsn`. Nothing is connected yet.
     pub fn new(dsn: Dsn, mode: WriteMode, options: ConnectOptions) -> Self {
-        Self { dsn, mode, options, next_host: Arc::default(), policy: Arc::default(), wanted: Arc::default() }
+        Self {
+            dsn,
+            mode,
+            options,
+            next_host: Arc::default(),
+            policy: Arc::default(),
+            wanted: Arc::default(),
+            known: Arc::default(),
+        }
     }
 
     /// The same, with what may be made and changed there.
@@ -136,17 +147,20 @@ impl Store for TaosStore {
             WriteMode::Stmt2 => {
                 for rows in stmt2::split(block, rows, MAX_FRAME_BYTES) {
                     let mut payload = spare.pop().unwrap_or_default();
-                    stmt2::bind_frame(&mut payload, block, rows, true);
-                    parts.push(Part { rows: rows.to_vec(), payload });
+                    let makes_tables = !self.known.all(block, rows);
+                    stmt2::bind_frame(&mut payload, block, rows, makes_tables);
+                    parts.push(Part { rows: rows.to_vec(), payload, makes_tables });
                 }
                 Vec::new()
             }
             WriteMode::Sql | WriteMode::Rest => {
                 let mut statements = Vec::new();
                 let faults = sql::block_statements(block, rows, sql::MAX_STATEMENT_BYTES, &mut statements);
-                parts.extend(
-                    statements.into_iter().map(|statement| Part { rows: statement.rows, payload: statement.sql }),
-                );
+                parts.extend(statements.into_iter().map(|statement| Part {
+                    rows: statement.rows,
+                    payload: statement.sql,
+                    makes_tables: true,
+                }));
                 faults.into_iter().map(|(row, fault)| (row, fault.to_string())).collect()
             }
         }
@@ -155,11 +169,43 @@ impl Store for TaosStore {
     fn tag_drift(&self) -> TagDrift {
         self.policy.tag_drift
     }
+
+    fn written(&self, block: &Block, part: &Part) {
+        if self.mode == WriteMode::Stmt2 && part.makes_tables {
+            self.known.add(block, &part.rows);
+        }
+    }
+
+    fn forget(&self, block: &Block, part: &Part) {
+        self.known.remove(block, &part.rows);
+    }
+}
+
+/// A statement, and what it is prepared for.
+#[derive(Debug)]
+struct Prepared {
+    schema: Arc<SuperTable>,
+    with_tags: bool,
+    mode: BindMode,
+    statement: Statement,
+}
+
+impl Prepared {
+    fn is_for(&self, database: &str, stable: &str) -> bool {
+        self.schema.database == database && self.schema.name == stable
+    }
+}
+
+/// Which way of binding is the faster one for so many rows of so many tables.
+fn bind_mode(rows: usize, tables: usize) -> BindMode {
+    /// From more rows a table on, binding them at once takes the server longer than binding table by table.
+    const FEW: usize = 2;
+    if rows <= tables * FEW { BindMode::Once } else { BindMode::Many }
 }
 
 #[derive(Debug)]
 enum Link {
-    WebSocket { connection: Connection, prepared: Vec<(Arc<SuperTable>, Statement)> },
+    WebSocket { connection: Connection, prepared: Vec<Prepared> },
     Rest(RestClient),
 }
 
@@ -207,7 +253,7 @@ impl TaosWriter {
         let link = self.link().await?;
         if let Link::WebSocket { prepared, .. } = link {
             // Prepared for the table as it was.
-            prepared.retain(|(known, _)| known.database != database || known.name != stable);
+            prepared.retain(|known| !known.is_for(database, stable));
         }
         let is_it = |wanted: &&SuperTable| wanted.database == database && wanted.name == stable;
         match wanted.get().and_then(|wanted| wanted.iter().find(is_it)) {
@@ -231,29 +277,31 @@ impl Writer for TaosWriter {
         self.read(&known.database, &known.name).await
     }
 
-    async fn write(&mut self, schema: &Arc<SuperTable>, payload: &mut Vec<u8>) -> Result<(), TdengineError> {
-        let mode = self.store.mode;
+    async fn write(&mut self, schema: &Arc<SuperTable>, part: &mut Part) -> Result<(), TdengineError> {
+        let store_mode = self.store.mode;
         match self.link().await? {
-            Link::WebSocket { connection, prepared } if mode == WriteMode::Stmt2 => {
-                let known = prepared.iter().position(|(known, _)| Arc::ptr_eq(known, schema));
-                let at = match known {
+            Link::WebSocket { connection, prepared } if store_mode == WriteMode::Stmt2 => {
+                let tables = stmt2::Shape::of(&part.payload).map_or(1, |shape| shape.tables);
+                let (with_tags, mode) = (part.makes_tables, bind_mode(part.rows.len(), tables));
+                // One that another worker found changed is prepared for what it was.
+                let is_old = |known: &Prepared| !Arc::ptr_eq(&known.schema, schema);
+                prepared.retain(|known| !(known.is_for(&schema.database, &schema.name) && is_old(known)));
+                let fits = |known: &Prepared| !is_old(known) && known.with_tags == with_tags && known.mode == mode;
+                let at = match prepared.iter().position(fits) {
                     Some(at) => at,
                     None => {
-                        // One that another worker found changed is prepared for what it was.
-                        prepared.retain(|(known, _)| known.database != schema.database || known.name != schema.name);
-                        let statement = connection.prepare_insert(schema, true, BindMode::Many).await?;
-                        prepared.push((schema.clone(), statement));
+                        let statement = connection.prepare_insert(schema, with_tags, mode).await?;
+                        prepared.push(Prepared { schema: schema.clone(), with_tags, mode, statement });
                         prepared.len() - 1
                     }
                 };
-                let statement = &mut prepared[at].1;
-                let frame = Bytes::from(std::mem::take(payload));
-                let written = statement.insert(frame.clone()).await;
+                let frame = Bytes::from(std::mem::take(&mut part.payload));
+                let written = prepared[at].statement.insert(frame.clone()).await;
                 // The buffer comes back, for another try or for the next batch; copied only if it is still being sent.
-                *payload = frame.into();
+                part.payload = frame.into();
                 written.map(drop)
             }
-            link => link.sql(text(payload)?).await.map(drop),
+            link => link.sql(text(&part.payload)?).await.map(drop),
         }
     }
 
@@ -287,5 +335,11 @@ mod tests {
             assert_eq!(mode.check(&dsn("ws://root@h:6041/db")), Ok(()));
             assert_eq!(mode.to_string().parse(), Ok(mode));
         }
+    }
+
+    #[test]
+    fn few_rows_a_table_are_bound_at_once() {
+        assert_eq!((bind_mode(1, 1), bind_mode(2000, 1000)), (BindMode::Once, BindMode::Once));
+        assert_eq!((bind_mode(3, 1), bind_mode(5000, 1000)), (BindMode::Many, BindMode::Many));
     }
 }

@@ -119,7 +119,7 @@ impl Store for FakeStore {
         let (unwritable, writable): (Vec<u32>, Vec<u32>) = rows.iter().partition(|&&row| cells(row).2 == -999);
         if !writable.is_empty() {
             let payload = serde_json::to_vec(&writable.iter().map(|&row| cells(row)).collect::<Vec<_>>()).unwrap();
-            parts.push(Part { rows: writable, payload });
+            parts.push(Part { rows: writable, payload, makes_tables: true });
         }
         unwritable.into_iter().map(|row| (row, "cannot be encoded".to_owned())).collect()
     }
@@ -138,8 +138,8 @@ impl Writer for FakeStore {
         }
     }
 
-    async fn write(&mut self, schema: &Arc<SuperTable>, payload: &mut Vec<u8>) -> Result<(), TdengineError> {
-        let rows: Vec<(String, i64, i32)> = serde_json::from_slice(payload).unwrap();
+    async fn write(&mut self, schema: &Arc<SuperTable>, part: &mut Part) -> Result<(), TdengineError> {
+        let rows: Vec<(String, i64, i32)> = serde_json::from_slice(&part.payload).unwrap();
         let keys: Vec<_> = rows.iter().map(|(table, ts, _)| (table.clone(), *ts)).collect();
         let answer = {
             let mut fake = self.fake();

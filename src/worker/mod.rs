@@ -73,6 +73,16 @@ pub trait Store: Clone + Send + Sync + 'static {
     fn tag_drift(&self) -> TagDrift {
         TagDrift::Ignore
     }
+
+    /// `part` of `block` was written: its child tables are there.
+    fn written(&self, block: &Block, part: &Part) {
+        let _ = (block, part);
+    }
+
+    /// A child table of `part` was taken to be there and is not. Encoded again, its rows make it.
+    fn forget(&self, block: &Block, part: &Part) {
+        let _ = (block, part);
+    }
 }
 
 /// What is written at once.
@@ -82,6 +92,8 @@ pub struct Part {
     pub rows: Vec<u32>,
     /// They, encoded.
     pub payload: Vec<u8>,
+    /// Whether child tables that are missing are made by it.
+    pub makes_tables: bool,
 }
 
 /// One way into the database: a connection that comes about when it is needed.
@@ -89,11 +101,12 @@ pub trait Writer: Send + 'static {
     /// Reads the super table `known` again.
     fn read_schema(&mut self, known: &SuperTable) -> impl Future<Output = Result<SuperTable, TdengineError>> + Send;
 
-    /// Writes the payload that [`Store::encode`] made of rows for `schema`. `Ok` means that the server answered with code 0.
+    /// Writes what [`Store::encode`] made of rows for `schema`. `Ok` means that the server answered with code 0. The
+    /// payload is as it was afterwards.
     fn write(
         &mut self,
         schema: &Arc<SuperTable>,
-        payload: &mut Vec<u8>,
+        part: &mut Part,
     ) -> impl Future<Output = Result<(), TdengineError>> + Send;
 
     /// Reads the tags of those of `tables` that are child tables of `schema`, in its order. By default there are none.

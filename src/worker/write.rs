@@ -96,13 +96,23 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
             if !self.shared.holds(&batch.deliveries) {
                 return Ok(Ended::Outdated);
             }
-            let error = match self.writer.write(&schema, &mut write.part.payload).await {
+            let error = match self.writer.write(&schema, &mut write.part).await {
                 Ok(()) => {
                     self.outage.over();
                     pauses.reset();
                     (tries.reinit, tries.unknown) = (0, 0);
                     Stats::add(&self.shared.stats.rows_written, rows as u64);
+                    self.shared.store.written(&batch.blocks[write.block], &write.part);
                     batch.writes.push(write);
+                    continue;
+                }
+                // One that was there is there no more: it is made again.
+                Err(error) if !write.part.makes_tables && error.is_missing_table() => {
+                    tracing::info!(%error, stable = %schema.qualified_name(), "a child table is gone; it is made again");
+                    self.shared.store.forget(&batch.blocks[write.block], &write.part);
+                    let anew = self.preparer.encode(batch, write.block, &write.part.rows);
+                    writes.extend(anew.into_iter().rev());
+                    Stats::add(&self.shared.stats.retries, 1);
                     continue;
                 }
                 Err(error) => error,

@@ -7,6 +7,7 @@ mod producer;
 mod reader;
 mod settings;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -22,7 +23,14 @@ use crate::mq::{MessageQueue, MqError, Receipt};
 
 /// What is called when connections come and go.
 #[derive(Clone, Default)]
-pub(super) struct Hooks(Arc<Mutex<HookLists>>);
+pub(super) struct Hooks(Arc<HookState>);
+
+#[derive(Default)]
+struct HookState {
+    lists: Mutex<HookLists>,
+    /// As in the lists, to be asked for every message.
+    is_connected: AtomicBool,
+}
 
 type ConnectedHook = Arc<dyn Fn() + Send + Sync>;
 type LostHook = Arc<dyn Fn(&str) + Send + Sync>;
@@ -31,19 +39,21 @@ type LostHook = Arc<dyn Fn(&str) + Send + Sync>;
 struct HookLists {
     connected: Vec<ConnectedHook>,
     lost: Vec<LostHook>,
-    is_connected: bool,
 }
 
 impl Hooks {
     fn lists(&self) -> std::sync::MutexGuard<'_, HookLists> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.0.lists.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// A broker has answered.
     fn connected(&self) {
+        if self.is_connected() {
+            return;
+        }
         let hooks = {
-            let mut lists = self.lists();
-            if std::mem::replace(&mut lists.is_connected, true) {
+            let lists = self.lists();
+            if self.0.is_connected.swap(true, Ordering::SeqCst) {
                 return;
             }
             lists.connected.clone()
@@ -54,8 +64,8 @@ impl Hooks {
     /// No broker can be reached.
     fn lost(&self, reason: &str) {
         let hooks = {
-            let mut lists = self.lists();
-            if !std::mem::replace(&mut lists.is_connected, false) {
+            let lists = self.lists();
+            if !self.0.is_connected.swap(false, Ordering::SeqCst) {
                 return;
             }
             lists.lost.clone()
@@ -64,7 +74,7 @@ impl Hooks {
     }
 
     fn is_connected(&self) -> bool {
-        self.lists().is_connected
+        self.0.is_connected.load(Ordering::SeqCst)
     }
 }
 

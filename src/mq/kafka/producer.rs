@@ -1,7 +1,7 @@
 //! Publishing to Kafka: many messages in flight, each counted when it is acknowledged.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -35,17 +35,25 @@ impl Delivered {
     }
 }
 
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
 type Waiting = oneshot::Sender<Result<Receipt, MqError>>;
 
 struct Context {
     hooks: Hooks,
-    delivered: Mutex<Delivered>,
+    /// Acknowledged, by the number of the partition.
+    partitions: Mutex<Vec<u64>>,
+    failed: Mutex<(u64, Option<String>)>,
     acknowledged: AtomicU64,
     /// Those who want to know what became of one message, by the number that goes along with it.
     waiting: Mutex<HashMap<usize, Waiting>>,
     next_waiting: AtomicUsize,
     /// Something was delivered: there is room again.
     room: Event,
+    /// Set together with `fatal`, to be asked for every message.
+    is_fatal: AtomicBool,
     fatal: Mutex<Option<MqError>>,
 }
 
@@ -62,7 +70,8 @@ impl ClientContext for Context {
             Some(RDKafkaErrorCode::AllBrokersDown) => self.hooks.lost(reason),
             Some(code) if super::is_denied(code) => {
                 let denied = MqError::Denied { action: "publishing".into(), reason: reason.into() };
-                *self.fatal.lock().unwrap_or_else(|p| p.into_inner()) = Some(denied);
+                *locked(&self.fatal) = Some(denied);
+                self.is_fatal.store(true, Ordering::SeqCst);
                 self.room.notify(usize::MAX);
             }
             _ => tracing::debug!(target: "librdkafka", %error, reason),
@@ -78,20 +87,26 @@ impl ProducerContext for Context {
             Ok(message) => {
                 self.hooks.connected();
                 let partition = message.partition();
-                *self.delivered.lock().unwrap_or_else(|p| p.into_inner()).partitions.entry(partition).or_default() += 1;
+                let place = usize::try_from(partition).unwrap_or(0);
+                let mut partitions = locked(&self.partitions);
+                if partitions.len() <= place {
+                    partitions.resize(place + 1, 0);
+                }
+                partitions[place] += 1;
+                drop(partitions);
                 self.acknowledged.fetch_add(1, Ordering::Relaxed);
                 Ok(Receipt { partition, offset: message.offset() })
             }
             Err((error, message)) => {
                 let reason = error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string());
-                let mut delivered = self.delivered.lock().unwrap_or_else(|p| p.into_inner());
-                delivered.failed += 1;
-                delivered.last_error = Some(format!("{}: {reason}", message.topic()));
+                let mut failed = locked(&self.failed);
+                *failed = (failed.0 + 1, Some(format!("{}: {reason}", message.topic())));
+                drop(failed);
                 Err(refused(message.topic(), error, reason))
             }
         };
         if number != NOBODY
-            && let Some(waiting) = self.waiting.lock().unwrap_or_else(|p| p.into_inner()).remove(&number)
+            && let Some(waiting) = locked(&self.waiting).remove(&number)
         {
             // Who asked may have gone meanwhile.
             let _ = waiting.send(outcome);
@@ -129,11 +144,13 @@ impl Producer {
     pub(super) fn with_hooks(settings: &KafkaSettings, hooks: Hooks) -> Result<Self, MqError> {
         let context = Context {
             hooks,
-            delivered: Mutex::default(),
+            partitions: Mutex::default(),
+            failed: Mutex::default(),
             acknowledged: AtomicU64::new(0),
             waiting: Mutex::default(),
             next_waiting: AtomicUsize::new(NOBODY + 1),
             room: Event::new(),
+            is_fatal: AtomicBool::new(false),
             fatal: Mutex::default(),
         };
         let inner: ThreadedProducer<Context> = settings
@@ -159,7 +176,7 @@ impl Producer {
     pub async fn publish(&self, topic: &str, mut message: Outgoing) -> Result<Receipt, MqError> {
         let number = self.context.next_waiting.fetch_add(1, Ordering::Relaxed).max(NOBODY + 1);
         let (answer, answered) = oneshot::channel();
-        self.context.waiting.lock().unwrap_or_else(|p| p.into_inner()).insert(number, answer);
+        locked(&self.context.waiting).insert(number, answer);
         loop {
             match self.send(topic, message, number) {
                 Ok(()) => break,
@@ -168,7 +185,7 @@ impl Producer {
                     self.room(Duration::from_millis(100)).await;
                 }
                 Err(error) => {
-                    self.context.waiting.lock().unwrap_or_else(|p| p.into_inner()).remove(&number);
+                    locked(&self.context.waiting).remove(&number);
                     return Err(error);
                 }
             }
@@ -177,7 +194,8 @@ impl Producer {
     }
 
     fn send(&self, topic: &str, message: Outgoing, number: usize) -> Result<(), MqError> {
-        if let Some(MqError::Denied { action, reason }) = &*self.context.fatal.lock().unwrap_or_else(|p| p.into_inner())
+        if self.context.is_fatal.load(Ordering::SeqCst)
+            && let Some(MqError::Denied { action, reason }) = &*locked(&self.context.fatal)
         {
             return Err(MqError::Denied { action: action.clone(), reason: reason.clone() });
         }
@@ -224,7 +242,10 @@ impl Producer {
 
     /// What became of the messages so far.
     pub fn delivered(&self) -> Delivered {
-        self.context.delivered.lock().unwrap_or_else(|p| p.into_inner()).clone()
+        let partitions =
+            (0..).zip(locked(&self.context.partitions).iter().copied()).filter(|(_, count)| *count > 0).collect();
+        let (failed, last_error) = locked(&self.context.failed).clone();
+        Delivered { partitions, failed, last_error }
     }
 
     /// Messages handed over and not yet acknowledged or given up.
