@@ -98,7 +98,7 @@ fn a_backlog_on_a_slow_database_keeps_memory_and_descriptors_flat() {
     let seconds = std::env::var("SOAK_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(120);
     let records = std::env::var("SOAK_RECORDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20_000);
     let simulator = Simulator { records, ..common::pair::simulator(100, 4, 0) };
-    let pair = Pair::start_with(&["--fault", "tdengine:exec:delay=300ms"]);
+    let pair = Pair::start_with(&["--fault", "tdengine:exec:delay=3s"]);
     pair.create_topic("backlog", 8);
     pair.produce("backlog", &simulator, &[]);
     let consumer = pair.start_command(&["consume", "--topic", "backlog", "--json"]);

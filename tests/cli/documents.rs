@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::common::pair::Pair;
 use crate::common::process::{kafka_taos, run};
 
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -15,6 +15,7 @@ const DOCUMENTS: [&str; 7] = [
     "docs/embedded.md",
     "docs/dead-letters.md",
     "docs/verify.md",
+    "docs/guarantees.md",
 ];
 
 fn read(name: &str) -> String {
@@ -170,6 +171,18 @@ fn rooms_are_where_the_architecture_says() {
             Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists(),
             "ARCHITECTURE.md names {path}, which is not there"
         );
+    }
+}
+
+#[test]
+fn tests_named_in_the_guarantees_are_there() {
+    let sources = ["src/pipeline/tests/complaints.rs", "tests/cli/admin.rs"].map(read).concat();
+    let complaints = read("docs/guarantees.md");
+    let complaints = complaints.split("## Complaints").nth(1).and_then(|text| text.split("\n## ").next()).unwrap();
+    let names: Vec<_> = complaints.split('`').skip(1).step_by(2).collect();
+    assert!(names.len() > 15, "{names:?}");
+    for name in names {
+        assert!(sources.contains(&format!("fn {name}()")), "no test {name}");
     }
 }
 

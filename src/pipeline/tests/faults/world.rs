@@ -49,6 +49,7 @@ pub(super) struct World {
     session: Duration,
     chance: Chance,
     partitions: usize,
+    cut_until: Option<Instant>,
     published: usize,
     joined: usize,
     members: Vec<Running>,
@@ -114,6 +115,7 @@ impl World {
             session: schedule.session,
             chance,
             partitions: schedule.partitions,
+            cut_until: None,
             published: 0,
             joined: 0,
             members: Vec::new(),
@@ -227,6 +229,10 @@ impl World {
 
     /// Kafka cannot be reached; past their session the members are out, and do not know.
     fn cut_kafka(&mut self, time: Duration) {
+        if self.cut_until.is_some_and(|until| Instant::now() <= until) {
+            return;
+        }
+        self.cut_until = Some(Instant::now() + time);
         self.queue.lose_connection("as told");
         self.store.database().strike(if time > self.session { "Kafka away past the session" } else { "Kafka away" });
         let (queue, session) = (self.queue.clone(), self.session);
