@@ -58,7 +58,7 @@ impl<S: Store, R: RowSource> Preparer<S, R> {
         mut deliveries: Vec<Delivery>,
         keep: impl Fn(&Shared<S>, &mut Vec<Delivery>),
     ) -> Batch {
-        let mut pauses = Pauses::new();
+        let mut pauses = Pauses::new(self.shared.jitter_seed());
         let mut is_told = false;
         loop {
             match self.prepare_now(deliveries) {
