@@ -123,7 +123,6 @@ impl World {
     }
 
     /// Waits until so many rows meet `condition`.
-    #[track_caller]
     async fn until(&self, count: i64, condition: &str) {
         let began = Instant::now();
         while self.count(condition).await < count {
