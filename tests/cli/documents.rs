@@ -7,8 +7,15 @@ use serde_json::Value;
 use crate::common::pair::Pair;
 use crate::common::process::{kafka_taos, run};
 
-const DOCUMENTS: [&str; 7] =
-    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/embedded.md", "docs/dead-letters.md", "docs/verify.md"];
+const DOCUMENTS: [&str; 7] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/embedded.md",
+    "docs/dead-letters.md",
+    "docs/verify.md",
+];
 
 fn read(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()

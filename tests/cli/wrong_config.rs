@@ -15,7 +15,8 @@ fn each_wrong_file_gets_its_message() {
     for path in paths {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let text = std::fs::read_to_string(&path).unwrap();
-        let wanted = text.lines().next().and_then(|line| line.strip_prefix("# says: ")).expect("a first line with # says:");
+        let wanted =
+            text.lines().next().and_then(|line| line.strip_prefix("# says: ")).expect("a first line with # says:");
         let refused = run(kafka_taos(&["config"]).arg("--config").arg(&path));
         let missing: Vec<_> = wanted.split(" | ").filter(|part| !refused.stderr.contains(part.trim())).collect();
         if refused.code != Some(2) || !missing.is_empty() {
