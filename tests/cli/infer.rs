@@ -112,7 +112,7 @@ fn demo_records_are_a_mapping_too() {
     pair.create_topic("t", 2);
     pair.produce("t", &simulator(5, 3, 20), &[]);
     let text = loads(&pair, "t", folder.path(), "demo");
-    assert!(text.contains("type = \"msgpack\"") && text.contains("/cols/2"), "{text}");
+    assert!(text.contains("type = \"msgpack\"") && text.contains("/Cols/2"), "{text}");
     assert_eq!(pair.scalar("select count(*) from demo.t"), 100);
 }
 
