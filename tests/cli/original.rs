@@ -45,13 +45,28 @@ fn a_failed_insert_is_tried_again_and_counted_once() {
 /// There, strings were put into statements as they were.
 #[test]
 fn text_is_stored_as_it_is() {
-    let texts = ["it's", "\"quoted\"", r"back\slash", r"\", "100 %", "a_b", "new\nline", "tab\there", "`tick`", "漢字 ü 🚀", "''", "; drop database test --"];
+    let texts = [
+        "it's",
+        "\"quoted\"",
+        r"back\slash",
+        r"\",
+        "100 %",
+        "a_b",
+        "new\nline",
+        "tab\there",
+        "`tick`",
+        "漢字 ü 🚀",
+        "''",
+        "; drop database test --",
+    ];
     for write in ["stmt2", "sql", "rest"] {
         let pair = Pair::start();
         pair.run(&["sql", "create database test"]).expect(0);
         pair.run(&["sql", "create stable test.stb (ts timestamp, col0 binary(60)) tags (device binary(10))"]).expect(0);
         pair.create_topic("t", 1);
-        let of = |(n, text): (i64, &&str)| record("d", Timestamp::from_millis(START + n), vec![Cell::from(*text).into_owned()]);
+        let of = |(n, text): (i64, &&str)| {
+            record("d", Timestamp::from_millis(START + n), vec![Cell::from(*text).into_owned()])
+        };
         publish(&pair, "t", (0..).zip(&texts).map(of).collect());
         pair.consume("t", &["--write", write]);
         let stored = pair.json(&["sql", "select col0 from test.stb order by ts"]);
@@ -67,7 +82,8 @@ fn microseconds_and_nanoseconds_are_kept() {
         for write in ["stmt2", "sql"] {
             let pair = Pair::start();
             pair.run(&["sql", &format!("create database test precision '{precision}'")]).expect(0);
-            pair.run(&["sql", "create stable test.stb (ts timestamp, col0 binary(9)) tags (device binary(9))"]).expect(0);
+            pair.run(&["sql", "create stable test.stb (ts timestamp, col0 binary(9)) tags (device binary(9))"])
+                .expect(0);
             pair.create_topic("t", 1);
             publish(&pair, "t", vec![record("d", Timestamp::new(START / 1000, 123_456), vec!["v".into()])]);
             pair.consume("t", &["--write", write]);
@@ -166,7 +182,9 @@ fn every_record_is_in_its_tables_partition() {
         .create()
         .unwrap();
     consumer.subscribe(&["t"]).unwrap();
-    let fnv1a = |bytes: &[u8]| bytes.iter().fold(0x811C_9DC5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    let fnv1a = |bytes: &[u8]| {
+        bytes.iter().fold(0x811C_9DC5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+    };
     for _ in 0..simulator.total() {
         let message = until("a message is read", || consumer.poll(Duration::from_millis(100))).unwrap();
         let key = message.key().unwrap();
