@@ -1,5 +1,7 @@
 //! What the library reads besides payloads: settings, files, and the answers of TDengine.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use kafka_taos::config::file::FileConfig;
@@ -57,7 +59,9 @@ pub fn dead_letters(input: &[u8]) {
     let lines: Vec<_> = letters.iter().map(|letter| serde_json::to_string(letter).expect("plain fields")).collect();
     assert_eq!(dead_letter::read(&lines.join("\n")), letters);
 
-    let folder = tempfile::tempdir().expect("a folder");
+    // One for all inputs: files are slow to make.
+    static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().expect("a folder"));
+    let folder = &*FOLDER;
     std::fs::write(folder.path().join("1.jsonl"), input).expect("write a file");
     let mut archive = Archive::of_folder(folder.path(), &Filter::default()).expect("any file can be read");
     for index in 0..archive.entries().len() {

@@ -103,7 +103,7 @@ targets! {
     dsn: 100_000,
     settings: 50_000,
     raw_block: 50_000,
-    dead_letters: 50_000,
+    dead_letters: 10_000,
     ws_replies: 500,
     rest_replies: 500,
     bind_frame: 100_000,

@@ -568,7 +568,7 @@ mod tests {
             {
                 push(table, tag, n as i64).unwrap();
             }
-            assert_eq!(push("a", "w", i64::MAX).is_err(), true);
+            assert!(push("a", "w", i64::MAX).is_err());
             assert_eq!(push("a", "too long", 9).is_err(), watched);
             let last = |table| {
                 let (tags, row) = block.last_tags(table);

@@ -64,7 +64,7 @@ fn take(reader: &mut Reader, parts: Vec<Part>, messages: &mut Vec<Message>) -> R
     let mut bytes: usize = messages.iter().map(Message::weight_bytes).sum();
     reader.read(parts);
     while bytes < MOST_BYTES {
-        let Some(message) = reader.next()? else { break };
+        let Some(message) = reader.read_next()? else { break };
         bytes += message.weight_bytes();
         messages.push(message);
     }

@@ -164,7 +164,7 @@ impl Archive {
         let mut spool = Spool::new()?;
         let mut reader = Reader::new(settings, READER)?;
         reader.read(ranges(settings, topic)?);
-        while let Some(message) = reader.next()? {
+        while let Some(message) = reader.read_next()? {
             match topic::read(message) {
                 Some(line @ Line::Letter(_)) => {
                     let (start, length) = spool.put(&line)?;
@@ -203,7 +203,7 @@ impl Archive {
             }
             let Entry { source, offset, .. } = &self.entries[index];
             reader.read([(source.clone(), *offset..offset + 1)]);
-            match reader.next() {
+            match reader.read_next() {
                 Ok(Some(message)) => {
                     let Message { key, payload, headers, .. } = message;
                     let whole = DeadLetter { key, payload, headers, ..letter };

@@ -107,6 +107,13 @@ pub enum MessageFault {
     Stop(Box<MessageFault>),
 }
 
+impl MessageFault {
+    /// Whether it is not the message's: what is needed to read it cannot be had now, and it is to be read again in a while.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Format(error) if error.is_transient)
+    }
+}
+
 /// What became of a message that is not at fault as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {

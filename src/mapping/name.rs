@@ -30,10 +30,17 @@ pub(super) fn pieces(template: &str) -> Result<Vec<Piece<String>>, String> {
                 text.push(c);
             }
             '{' => {
-                let field: String = rest.by_ref().take_while(|&c| c != '}').collect();
-                if field.is_empty() || field.contains('{') {
+                let mut is_closed = false;
+                let field: String = rest
+                    .by_ref()
+                    .take_while(|&c| {
+                        is_closed = c == '}';
+                        !is_closed
+                    })
+                    .collect();
+                if field.is_empty() || field.contains('{') || !is_closed {
                     return Err(format!(
-                        "{template:?} has a brace without a field: write {{field}}, or {{{{ for a brace"
+                        "{template:?} has a brace without a field, or without its other brace: write {{field}}, or {{{{ for a brace"
                     ));
                 }
                 if !text.is_empty() {

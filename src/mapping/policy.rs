@@ -62,6 +62,8 @@ pub struct Policies {
 impl Policies {
     fn of(&self, fault: &MessageFault) -> Policy {
         match fault {
+            // No policy's: the message is read again.
+            _ if fault.is_transient() => Policy::DeadLetter,
             MessageFault::Codec(_) | MessageFault::Format(_) => self.undecodable,
             MessageFault::TooLarge { .. } => self.too_large,
             MessageFault::Tombstone => self.tombstone,

@@ -184,47 +184,17 @@ impl<S: Store, C: Control> Intake<S, C> {
     fn deal(&mut self, messages: Vec<Message>) {
         let lengths: Vec<usize> = messages.chunk_by(|a, b| a.source == b.source).map(<[Message]>::len).collect();
         let mut messages = messages.into_iter();
-        for mut length in lengths {
-            let run = &messages.as_slice()[..length];
-            let source = run[0].source.clone();
-            let Some(owned) = self.owned.get_mut(&source) else {
-                messages.by_ref().take(length).for_each(drop);
+        for length in lengths {
+            let (run, source) = (&messages.as_slice()[..length], messages.as_slice()[0].source.clone());
+            let taken = self.owned.get_mut(&source).and_then(|owned| deliver(&self.shared, &source, owned, run));
+            let run = messages.by_ref().take(length);
+            let (Some(from), Some(owned)) = (taken, self.owned.get(&source)) else {
+                run.for_each(drop);
                 continue;
             };
-            if run[0].offset < owned.position {
-                // Read again from further back.
-                let mut progress = self.shared.progress();
-                let in_hand = progress.acks.first_unresolved(&source).is_some_and(|first| first < run[0].offset);
-                if in_hand {
-                    // Not all of what is in hand comes again, so that goes on, and nothing is taken twice.
-                    let taken = run.iter().take_while(|message| message.offset < owned.position).count();
-                    drop(progress);
-                    length -= taken;
-                    messages.by_ref().take(taken).for_each(drop);
-                } else {
-                    // An assignment anew: its start is committed before its older values are written again, so that the
-                    // later ones follow, whatever happens.
-                    owned.epoch = progress.acks.assign(source.clone());
-                    self.shared.session.doubt();
-                }
-            }
-            let run = &messages.as_slice()[..length];
-            let ([first, ..], [.., last]) = (run, run) else { continue };
-            let (first, last) = (first.offset, last.offset);
-            {
-                let mut progress = self.shared.progress();
-                let offsets = crate::ack::runs(run.iter().map(|message| message.offset));
-                if !progress.acks.deliver(&source, owned.epoch, offsets, Instant::now()) {
-                    drop(progress);
-                    messages.by_ref().take(length).for_each(drop);
-                    continue;
-                }
-                self.shared.stats.redelivered.store(progress.acks.counts().redelivered, Ordering::Relaxed);
-            }
-            self.shared.stats.read(&source, first, last, length as u64);
-            owned.position = last + 1;
             let (epoch, lane) = (owned.epoch, &mut self.lanes[owned.lane]);
-            lane.waiting.extend(messages.by_ref().take(length).map(|message| Delivery { message, epoch }));
+            let run = run.filter(|message| message.offset >= from);
+            lane.waiting.extend(run.map(|message| Delivery { message, epoch }));
             lane.worker.queue.try_put_many(&mut lane.waiting);
             if !lane.waiting.is_empty() && !lane.held {
                 lane.held = true;
@@ -346,6 +316,40 @@ impl<S: Store, C: Control> Intake<S, C> {
             Some(_) => !self.is_waiting() && self.owned.iter().all(done),
         }
     }
+}
+
+/// Notes messages of a partition, in order, as delivered. Returns the offset from which on they are taken; `None` for none
+/// of them.
+fn deliver<S: Store>(
+    shared: &Shared<S>,
+    source: &TopicPartition,
+    owned: &mut Owned,
+    run: &[Message],
+) -> Option<Offset> {
+    let mut progress = shared.progress();
+    let mut from = run.first()?.offset;
+    if from < owned.position {
+        // Read again from further back.
+        if progress.acks.first_unresolved(source).is_some_and(|first| first < from) {
+            // Not all of what is in hand comes again, so that goes on, and nothing is taken twice.
+            from = owned.position;
+        } else {
+            // An assignment anew: its start is committed before its older values are written again, so that the later
+            // ones follow, whatever happens.
+            owned.epoch = progress.acks.assign(source.clone());
+            shared.session.doubt();
+        }
+    }
+    let offsets = || run.iter().map(|message| message.offset).filter(|offset| *offset >= from);
+    let (first, last) = (offsets().next()?, offsets().next_back()?);
+    if !progress.acks.deliver(source, owned.epoch, crate::ack::runs(offsets()), Instant::now()) {
+        return None;
+    }
+    shared.stats.redelivered.store(progress.acks.counts().redelivered, Ordering::Relaxed);
+    drop(progress);
+    shared.stats.read(source, first, last, offsets().count() as u64);
+    owned.position = last + 1;
+    Some(from)
 }
 
 /// `TOPIC [0 1 2] OTHER [0]`

@@ -262,12 +262,11 @@ impl<S: Store, Q: Subscription> Pipeline<S, Q> {
         let mut teller = gaps::Teller::default();
         // A commit that failed waits for the next tick.
         let (mut commit_due, mut commit_failed) = (false, false);
-        // Set once the end has begun, by whatever cause.
-        let mut deadline: Option<Instant> = None;
+        // What is read when the end is reached is written, however long that takes; a signal or a fault sets a limit.
+        let (mut ending, mut deadline): (bool, Option<Instant>) = (false, None);
         let (mut failure, mut aborted, mut left) = (None, false, false);
 
         loop {
-            let ending = deadline.is_some();
             let mut cause = None;
             tokio::select! {
                 biased;
@@ -276,10 +275,14 @@ impl<S: Store, Q: Subscription> Pipeline<S, Q> {
                     break;
                 }
                 () = expired(deadline) => break,
-                () = &mut graceful, if !ending => cause = Some(Ok(())),
+                () = &mut graceful, if deadline.is_none() => cause = Some(Ok(())),
                 Some(ended) = running.join_next() => {
                     let ended = ended.map_err(|error| PipelineError::Panicked(error.to_string()));
-                    cause = Some(ended.and_then(|ended| ended.map_err(PipelineError::from)));
+                    match ended.and_then(|ended| ended.map_err(PipelineError::from)) {
+                        // As it should.
+                        Ok(()) if ending => {}
+                        ended => cause = Some(ended),
+                    }
                 }
                 (offsets, outcome) = present(&mut committing), if committing.is_some() => {
                     committing = None;
@@ -300,19 +303,18 @@ impl<S: Store, Q: Subscription> Pipeline<S, Q> {
                 },
                 _ = ticks.tick() => {
                     (commit_due, commit_failed) = (true, false);
-                    teller.tell(&shared);
                     intake.remind();
+                    teller.tell(&shared);
                 }
             }
-            if settings.until_end.is_some() && !ending && intake.is_at_end() {
-                cause.get_or_insert(Ok(()));
+            let at_end = settings.until_end.is_some() && !ending && intake.is_at_end();
+            if (at_end || cause.is_some()) && !ending {
+                ending = true;
+                intake.close();
             }
             if let Some(cause) = cause {
                 failure = failure.or(cause.err());
-                if deadline.is_none() {
-                    deadline = Some(Instant::now() + settings.drain_timeout);
-                    intake.close();
-                }
+                deadline.get_or_insert_with(|| Instant::now() + settings.drain_timeout);
             }
             let is_wanted = commit_due || running.is_empty() || intake.is_unconfirmed();
             if committing.is_none() && !commit_failed && is_wanted {

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::mpsc;
 
+use super::decide::Pauses;
 use super::{Batch, Delivery, Fault, Shared, Store, Worker, Write};
 use crate::block::{Block, Origin};
 use crate::encode::sql;
@@ -49,7 +50,33 @@ impl<S: Store, R: RowSource> Preparer<S, R> {
     }
 
     /// Decodes `deliveries` and encodes their rows for the super tables as they are known now.
-    pub(super) fn prepare(&mut self, deliveries: Vec<Delivery>) -> Batch {
+    ///
+    /// As long as what is needed to read one of them cannot be had, they all wait, since a table's rows keep their order;
+    /// `keep` drops those that are not to be prepared any more.
+    pub(super) async fn prepare(
+        &mut self,
+        mut deliveries: Vec<Delivery>,
+        keep: impl Fn(&Shared<S>, &mut Vec<Delivery>),
+    ) -> Batch {
+        let mut pauses = Pauses::new(self.shared.jitter_seed());
+        let mut is_told = false;
+        loop {
+            match self.prepare_now(deliveries) {
+                Ok(batch) => return batch,
+                Err((unread, reason)) => {
+                    if !is_told {
+                        tracing::warn!(reason, messages = unread.len(), "messages wait, as they cannot be read yet");
+                    }
+                    (deliveries, is_told) = (unread, true);
+                }
+            }
+            tokio::time::sleep(pauses.next()).await;
+            keep(&self.shared, &mut deliveries);
+        }
+    }
+
+    /// The deliveries come back where one of them cannot be read yet, with the reason.
+    fn prepare_now(&mut self, deliveries: Vec<Delivery>) -> Result<Batch, (Vec<Delivery>, String)> {
         let mut batch = Batch {
             deliveries,
             blocks: self.empty_blocks(),
@@ -58,15 +85,24 @@ impl<S: Store, R: RowSource> Preparer<S, R> {
             faults: Vec::new(),
             filtered: Vec::new(),
         };
-        let mut faulty = Vec::new();
+        let (mut faulty, mut unread) = (Vec::new(), None);
         for (message, delivery) in (0..).zip(&batch.deliveries) {
             match self.source.append(&delivery.message, message, &mut batch.blocks, &mut faulty) {
                 Ok(Outcome::Rows) => {}
                 Ok(Outcome::Filtered) => batch.filtered.push(message),
+                Err(fault) if fault.is_transient() => {
+                    unread = Some(fault.to_string());
+                    break;
+                }
                 Err(fault) => batch.faults.push(Fault::new(message, None, &fault)),
             }
             let of_row = |FaultyRow { element, fault }| Fault::new(message, Some(element), &fault);
             batch.faults.extend(faulty.drain(..).map(of_row));
+        }
+        if let Some(reason) = unread {
+            let deliveries = std::mem::take(&mut batch.deliveries);
+            self.recycle(batch);
+            return Err((deliveries, reason));
         }
         let mut rows = Vec::new();
         for block in &mut batch.blocks {
@@ -78,7 +114,7 @@ impl<S: Store, R: RowSource> Preparer<S, R> {
             let mut writes = self.encode(&mut batch, block, rows);
             batch.writes.append(&mut writes);
         }
-        batch
+        Ok(batch)
     }
 
     /// A block for each super table, out of a batch that is done with where one fits.
@@ -163,7 +199,7 @@ pub(super) async fn run<S: Store, R: RowSource>(
         // Counted before it is asked whose they are: a revocation that comes in between waits for this batch.
         worker.batches.take();
         preparer.shared.retain_ours(&mut deliveries);
-        room.send(preparer.prepare(deliveries));
+        room.send(preparer.prepare(deliveries, Shared::retain_ours).await);
         // Decoding is work; give the others their turn.
         tokio::task::yield_now().await;
     }

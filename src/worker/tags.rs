@@ -26,9 +26,9 @@ use crate::tdengine::schema::{DataType, SuperTable, TagDrift};
 const MAX_KNOWN: usize = 50_000;
 /// So many tables' tags are read at once.
 const AT_ONCE: usize = 500;
-/// What is only told is looked at no more often than so, unless it becomes much.
+/// What is only told is looked at no more often than so, and no more of it at once; the rest comes up again.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
-const MUCH: usize = 1_000;
+const MOST_LOOKED_AT: usize = 5_000;
 /// So many differences are told one by one in [`TELL_AGAIN_AFTER`].
 const MOST_TOLD: usize = 10;
 const TELL_AGAIN_AFTER: Duration = Duration::from_secs(10);
@@ -49,7 +49,7 @@ pub(super) struct Tags {
 #[derive(Clone, Copy)]
 struct Known {
     stored: u64,
-    /// Of those that differ, the ones that were told last.
+    /// Those that were last held against the stored ones: told, if they differ.
     told: u64,
 }
 
@@ -85,6 +85,9 @@ impl Tags {
     fn take(&mut self, batch: &Batch) {
         for block in &batch.blocks {
             for table in 0..block.tables() {
+                if self.drift == TagDrift::Log && self.suspects.len() >= MOST_LOOKED_AT {
+                    return;
+                }
                 let (tags, row) = block.last_tags(table);
                 let name = block.table_name(table);
                 let (key, hash) = (self.hasher.hash_one(name), self.hash(tags, row));
@@ -129,15 +132,19 @@ impl Tags {
     /// Whether it is time to look at the suspects.
     fn is_due(&self) -> bool {
         let is_late = self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_AGAIN_AFTER);
-        !self.suspects.is_empty() && (self.drift == TagDrift::Alter || is_late || self.suspects.len() >= MUCH)
+        !self.suspects.is_empty() && (self.drift == TagDrift::Alter || is_late)
     }
 
-    /// Notes that the tags of a suspect are, or were made, those that are stored; or that they are told to differ.
-    fn settle(&mut self, suspect: &Suspect, stored: Option<&[Column]>) {
-        let key = self.hasher.hash_one(suspect.table.as_str());
+    fn is_settled(&mut self, suspect: &Suspect) -> bool {
         let own = self.hash(&suspect.tags, 0);
-        let stored = stored.map_or(own, |stored| self.hash(stored, 0));
-        self.set(key, Known { stored, told: own });
+        let key = self.hasher.hash_one(suspect.table.as_str());
+        self.get(key).is_some_and(|known| known.stored == own || known.told == own)
+    }
+
+    /// Notes what is stored, and that it was held against the suspect's.
+    fn settle(&mut self, suspect: &Suspect, stored: &[Column]) {
+        let known = Known { stored: self.hash(stored, 0), told: self.hash(&suspect.tags, 0) };
+        self.set(self.hasher.hash_one(suspect.table.as_str()), known);
     }
 }
 
@@ -185,21 +192,26 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
                 }
             }
         };
-        let mut stored: HashMap<String, Vec<Value<'static>>> = read.into_iter().collect();
+        let stored: HashMap<String, Vec<Value<'static>>> = read.into_iter().collect();
         for suspect in suspects {
             // Not there: dropped meanwhile, or none of its rows was written. Of another shape: the super table has changed.
-            let stored = stored.remove(&suspect.table).and_then(|values| columns(schema, &values));
-            let Some(stored) = stored else { continue };
+            let stored = stored.get(&suspect.table).and_then(|values| columns(schema, values));
+            let Some(mut stored) = stored else { continue };
+            if self.tags.is_settled(suspect) {
+                continue;
+            }
             let differences = differences(&suspect.tags, &stored);
             if !differences.is_empty() {
                 Stats::add(&self.shared.stats.tag_drift, 1);
                 self.tags.told.tell(self.tags.drift, suspect, &differences);
-                if self.tags.drift == TagDrift::Alter && !self.alter(suspect, &differences, deliveries).await? {
-                    continue;
+                if self.tags.drift == TagDrift::Alter {
+                    if !self.alter(suspect, &differences, deliveries).await? {
+                        continue;
+                    }
+                    differences.iter().for_each(|difference| stored[difference.tag] = difference.wanted.clone());
                 }
             }
-            let is_stored = differences.is_empty() || self.tags.drift == TagDrift::Alter;
-            self.tags.settle(suspect, if is_stored { None } else { Some(&stored) });
+            self.tags.settle(suspect, &stored);
         }
         Ok(())
     }

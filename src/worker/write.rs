@@ -71,7 +71,7 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
     async fn write_batch(&mut self, mut batch: Batch) -> Result<Batch, WorkerError> {
         let mut tries = Tries::default();
         if self.has_drifted(&batch).await? {
-            batch = self.anew(batch);
+            batch = self.anew(batch).await;
         }
         loop {
             let mut writes = std::mem::take(&mut batch.writes);
@@ -79,16 +79,16 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
             writes.reverse();
             match self.write_parts(&mut batch, writes, &mut tries).await? {
                 Ended::Written => return Ok(batch),
-                Ended::Outdated => batch = self.anew(batch),
+                Ended::Outdated => batch = self.anew(batch).await,
             }
         }
     }
 
     /// The batch made again of what is still ours. What was written of it already is written again, which changes nothing.
-    fn anew(&mut self, batch: Batch) -> Batch {
+    async fn anew(&mut self, batch: Batch) -> Batch {
         let mut deliveries = batch.deliveries;
         self.shared.retain_held(&mut deliveries);
-        self.preparer.prepare(deliveries)
+        self.preparer.prepare(deliveries, Shared::retain_held).await
     }
 
     async fn write_parts(

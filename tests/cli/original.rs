@@ -99,7 +99,10 @@ fn a_statement_stays_below_the_servers_limit_however_large_its_batch() {
     pair.create_topic("t", 1);
     pair.produce("t", &simulator, &[]);
     let whole = ["--write", "sql", "--workers", "1", "--batch-max-size", "1800", "--batch-min-size", "1800"];
-    let result = pair.consume("t", &[&whole[..], &["--queue-max-size", "4000", "--linger", "5s"]].concat());
+    let result = pair.consume(
+        "t",
+        &[&whole[..], &["--queue-max-bytes", "16MiB", "--batch-max-bytes", "8MiB", "--linger", "5s"]].concat(),
+    );
     assert_eq!((&result["batches"], &result["retries"]), (&1.into(), &0.into()), "{result}");
     pair.assert_stored(&simulator);
 }

@@ -32,6 +32,22 @@ pub(crate) fn until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Waits until `attempt` succeeds.
+///
+/// # Panics
+/// It does not, for [`PATIENCE`]; with the last error.
+#[track_caller]
+pub(crate) fn until_ok<T, E: std::fmt::Display>(what: &str, mut attempt: impl FnMut() -> Result<T, E>) -> T {
+    let began = Instant::now();
+    loop {
+        match attempt() {
+            Ok(done) => return done,
+            Err(error) if began.elapsed() > PATIENCE => panic!("waited {PATIENCE:?} in vain until {what}: {error}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
 /// A port that nothing listens on at this moment.
 pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");

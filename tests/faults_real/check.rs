@@ -8,13 +8,13 @@ use kafka_taos::codec::Codec as _;
 use kafka_taos::dead_letter;
 use kafka_taos::record::{Cell, Record};
 use kafka_taos::row::{Precision, Value};
-use kafka_taos::tdengine::{ConnectOptions, Connection, Sql as _, TdengineError};
+use kafka_taos::tdengine::{ConnectOptions, Connection, Sql as _};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::common::until;
+use crate::common::{until, until_ok};
 
 /// The key of messages that cannot be written.
 pub(crate) const POISON: &[u8] = b"poison";
@@ -157,5 +157,5 @@ pub(crate) fn sql(url: &str, statement: &str) -> kafka_taos::tdengine::Rows {
         let connection = Connection::connect(&dsn, None, 0, &options).await?;
         connection.sql(statement).await
     };
-    until(statement, || runtime.block_on(attempt()).map_err(|error: TdengineError| error.to_string()).ok())
+    until_ok(statement, || runtime.block_on(attempt()))
 }

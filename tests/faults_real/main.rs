@@ -46,8 +46,8 @@ struct Ended {
     failure: Option<String>,
 }
 
-fn run(plan: &Plan, kafka: &Mutex<Kafka>, door: &Proxy) -> Ended {
-    let mut world = World::new(plan, kafka, door);
+fn run(plan: &Plan, kafka: &Mutex<Kafka>, doors: [&Proxy; 2]) -> Ended {
+    let mut world = World::new(plan, kafka, doors);
     let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
     let text = |panic: Box<dyn Any + Send>| match panic.downcast::<String>() {
         Ok(text) => *text,
@@ -83,14 +83,14 @@ impl Ended {
 fn run_all(schedules: u64, first: u64, kafka: Kafka, doors: &[Proxy]) -> Vec<Ended> {
     doors.iter().enumerate().for_each(|(lane, door)| door.lead_to(kafka.door(lane)));
     let (kafka, next, ended) = (Mutex::new(kafka), AtomicU64::new(0), Mutex::new(Vec::new()));
-    let lane = |door| {
+    let lane = |doors| {
         loop {
             let turn = next.fetch_add(1, Ordering::Relaxed);
             if turn >= schedules {
                 break;
             }
             let (plan, began) = (Plan::of(first + turn), Instant::now());
-            let over = run(&plan, &kafka, door);
+            let over = run(&plan, &kafka, doors);
             let Outcome { findings, overtaken, .. } = &over.outcome;
             match &over.failure {
                 None => println!(
@@ -106,7 +106,9 @@ fn run_all(schedules: u64, first: u64, kafka: Kafka, doors: &[Proxy]) -> Vec<End
             ended.lock().unwrap().push(over);
         }
     };
-    std::thread::scope(|scope| doors.iter().for_each(|door| _ = scope.spawn(|| lane(door))));
+    std::thread::scope(|scope| {
+        doors.chunks_exact(2).for_each(|pair| _ = scope.spawn(|| lane([&pair[0], &pair[1]])));
+    });
     ended.into_inner().unwrap()
 }
 
@@ -115,7 +117,7 @@ fn run_all(schedules: u64, first: u64, kafka: Kafka, doors: &[Proxy]) -> Vec<End
 fn nothing_is_lost_whatever_fails() {
     let (schedules, first) = (number("KAFKA_TAOS_SCHEDULES", 40), number("KAFKA_TAOS_SEED", 0));
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
-    let doors: Vec<_> = (0..LANES.min(schedules as usize)).map(|_| Proxy::start(nowhere)).collect();
+    let doors: Vec<_> = (0..2 * LANES.min(schedules as usize)).map(|_| Proxy::start(nowhere)).collect();
     let ports: Vec<_> = doors.iter().map(|door| door.address.port()).collect();
     let Some(kafka) = Kafka::start_behind(&ports) else { return };
     let ended = run_all(schedules, first, kafka, &doors);

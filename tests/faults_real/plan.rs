@@ -77,6 +77,14 @@ pub(crate) enum Trouble {
 pub(crate) enum Event {
     /// SIGKILL of a member, and another in its stead.
     Kill,
+    /// The same while its writes are stalled, which then never arrive: what is under way is lost with the member.
+    KillStalled,
+    /// The endpoint is away, and half of the members are cut off from Kafka for longer than their session: while they wait
+    /// to try again what they have, it is given to one that has not waited.
+    Isolate {
+        away: Duration,
+        cut_off: Duration,
+    },
     /// SIGSTOP of a member, for longer than its session.
     Freeze(Duration),
     /// SIGTERM of a member.
@@ -89,7 +97,8 @@ pub(crate) enum Event {
     KillBroker,
     RestartBroker,
     Tdengine(Trouble),
-    Kafka(Trouble),
+    /// For half of the members, or for all.
+    Kafka(Trouble, bool),
     AddPartitions,
 }
 
@@ -115,7 +124,9 @@ impl Event {
             Self::KillBroker => "broker killed".into(),
             Self::RestartBroker => "broker restarted".into(),
             Self::Tdengine(what) => trouble("TDengine", what),
-            Self::Kafka(what) => trouble("Kafka", what),
+            Self::Kafka(what, _) => trouble("Kafka", what),
+            Self::KillStalled => "consumer killed while its writes were stalled".into(),
+            Self::Isolate { .. } => "consumers cut off from Kafka in an outage of TDengine".into(),
             Self::AddPartitions => "partitions added".into(),
         }
     }
@@ -179,38 +190,59 @@ impl Plan {
 
 /// Every kind of event has its turn among consecutive seeds; others are thrown in.
 fn events(seed: u64, chance: &mut Chance) -> Vec<(Duration, Event)> {
-    let mut numbers = vec![seed % EVENTS];
-    // The broker is every schedule's that runs at the time, so it is left alone otherwise.
-    numbers.extend((0..3 + chance.below(4)).map(|_| chance.below(EVENTS - 2)));
-    let mut when = || chance.millis(400..LENGTH.as_millis() as u64 - 500);
-    let mut times: Vec<_> = numbers.iter().map(|_| when()).collect();
-    times.sort_unstable();
-    numbers.into_iter().map(|number| event(number, chance)).zip(times).map(|(event, at)| (at, event)).collect()
+    // In every other schedule no writer is paused, so that no stale value is excused.
+    let pauses = seed.is_multiple_of(2);
+    let mut numbers = vec![seed % EVENTS, if pauses { KILL_STALLED } else { ISOLATE }];
+    while numbers.len() < 4 + (seed % 4) as usize {
+        // The broker is every schedule's that runs at the time, so it is left alone otherwise.
+        let number = chance.below(EVENTS - 2);
+        if pauses || ![KILL_STALLED, FREEZE, STALL].contains(&number) {
+            numbers.push(number);
+        }
+    }
+    let mut at = |number| {
+        let event = event(number, chance);
+        let latest = match event {
+            // Later, nothing comes that the others could write meanwhile.
+            Event::Isolate { .. } => 2000,
+            _ => LENGTH.as_millis() as u64 - 500,
+        };
+        (chance.millis(900..latest), event)
+    };
+    let mut all: Vec<_> = numbers.into_iter().map(&mut at).collect();
+    all.sort_by_key(|(at, _)| *at);
+    all
 }
 
-const EVENTS: u64 = 19;
+const EVENTS: u64 = 21;
+const KILL_STALLED: u64 = 1;
+const STALL: u64 = 10;
+const ISOLATE: u64 = 17;
+const FREEZE: u64 = 18;
 
 fn event(number: u64, chance: &mut Chance) -> Event {
     let way = chance.among(&[Way::ToServer, Way::ToClient]);
     match number {
         0 => Event::Kill,
-        1 => Event::Freeze(SESSION + chance.millis(1000..2500)),
+        KILL_STALLED => Event::KillStalled,
+        FREEZE => Event::Freeze(SESSION + chance.millis(1000..2500)),
+        ISOLATE => Event::Isolate { away: chance.millis(3000..4200), cut_off: SESSION + chance.millis(500..2500) },
         2 => Event::Tdengine(Trouble::CutAt(Way::ToServer)),
         3 => Event::KillEndpoint,
         4 => Event::Storm,
         5 => Event::AddPartitions,
         6 => Event::Tdengine(Trouble::CutAt(Way::ToClient)),
         7 => Event::RestartEndpoint,
-        8 => Event::Kafka(Trouble::During(Weather::Stalled, chance.millis(500..5000))),
+        8 => Event::Kafka(Trouble::During(Weather::Stalled, chance.millis(500..5000)), chance.percent(30)),
         9 => Event::Tdengine(Trouble::During(Weather::HalfOpen(way), chance.millis(500..3500))),
-        10 => Event::Tdengine(Trouble::During(Weather::Stalled, chance.millis(300..3500))),
-        11 => Event::Kafka(Trouble::Cut),
-        12 => Event::Kafka(Trouble::During(Weather::HalfOpen(way), chance.millis(500..4000))),
+        STALL => Event::Tdengine(Trouble::During(Weather::Stalled, chance.millis(300..3500))),
+        11 => Event::Kafka(Trouble::Cut, chance.percent(50)),
+        12 => Event::Kafka(Trouble::During(Weather::HalfOpen(way), chance.millis(500..4000)), chance.percent(30)),
         13 => Event::Tdengine(Trouble::During(Weather::Slow(1000), chance.millis(500..2000))),
         14 => Event::Dismiss,
         15 => Event::Join,
         16 => Event::Tdengine(Trouble::Cut),
-        17 => Event::KillBroker,
+        19 => Event::KillBroker,
         _ => Event::RestartBroker,
     }
 }

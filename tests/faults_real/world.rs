@@ -18,12 +18,12 @@ use crate::common::kafka::Kafka;
 use crate::common::pair::Pair;
 use crate::common::process::{Process, Signal, kafka_taos};
 use crate::common::proxy::{Proxy, Weather};
-use crate::common::until;
+use crate::common::{until, until_ok};
 use crate::plan::{Event, Plan, Protocol, SESSION, Trouble};
 use crate::publish;
 
 /// Longer than a broker is away.
-const PATIENT: Duration = Duration::from_secs(60);
+const PATIENT: Duration = Duration::from_secs(20);
 /// Members at once, at most.
 const CROWD: usize = 4;
 
@@ -47,13 +47,15 @@ enum Step {
     Thaw(usize),
     ClearTdengine,
     ClearKafka,
+    Crash,
+    StartEndpoint,
 }
 
 pub(crate) struct World<'a> {
     plan: &'a Plan,
     kafka: &'a Mutex<Kafka>,
-    /// In front of Kafka, for the members.
-    door: &'a Proxy,
+    /// In front of Kafka: every member uses one of them.
+    doors: [&'a Proxy; 2],
     /// Kafka itself, for the one that publishes and checks.
     brokers: String,
     topic: String,
@@ -75,13 +77,13 @@ pub(crate) struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    pub(crate) fn new(plan: &'a Plan, kafka: &'a Mutex<Kafka>, door: &'a Proxy) -> Self {
+    pub(crate) fn new(plan: &'a Plan, kafka: &'a Mutex<Kafka>, doors: [&'a Proxy; 2]) -> Self {
         let brokers = kafka.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).brokers();
         let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
         let mut world = Self {
             plan,
             kafka,
-            door,
+            doors,
             brokers,
             topic: format!("faults-{}", plan.seed),
             folder: tempfile::tempdir().expect("a folder"),
@@ -106,7 +108,7 @@ impl<'a> World<'a> {
 
     /// From the first process to the last check.
     pub(crate) fn run(&mut self) -> Outcome {
-        self.door.set(Weather::Clear);
+        self.clear_kafka();
         self.start_endpoint();
         sql(&self.url(), "create database if not exists test vgroups 2");
         let stable = "(ts timestamp, col0 binary(10), col1 binary(10)) tags (device binary(10))";
@@ -151,7 +153,19 @@ impl<'a> World<'a> {
                 frozen.expect("nobody ends a member that is stopped").process.signal(Signal::CONT);
             }
             Step::ClearTdengine => self.tdengine.set(Weather::Clear),
-            Step::ClearKafka => self.door.set(Weather::Clear),
+            Step::ClearKafka => self.clear_kafka(),
+            Step::Crash => {
+                self.kill_one();
+                self.tdengine.cut();
+                self.tdengine.set(Weather::Clear);
+            }
+            Step::StartEndpoint => {
+                self.life += 1;
+                self.start_endpoint();
+                // By the door that is open.
+                self.slots += 1 - self.slots % 2;
+                self.join(None);
+            }
             Step::Event(event) => {
                 self.tell(format!("{event:?}"));
                 *self.faults.entry(event.kind()).or_default() += 1;
@@ -164,13 +178,18 @@ impl<'a> World<'a> {
         match event {
             Event::Join if self.members.len() < CROWD => self.join(None),
             Event::Join => {}
-            Event::Kill => {
-                if let Some(member) = self.pick() {
-                    member.process.signal(Signal::KILL);
-                    let (slot, ended) = (member.slot, member.process.wait());
-                    self.ended(slot, &ended.stderr);
-                    self.join(Some(slot));
-                }
+            Event::Kill => self.kill_one(),
+            Event::KillStalled => {
+                self.tdengine.set(Weather::Stalled);
+                // Long enough for a commit.
+                self.soon(Duration::from_millis(800), Step::Crash);
+            }
+            Event::Isolate { .. } if self.endpoint.is_none() => {}
+            Event::Isolate { away, cut_off } => {
+                self.stop_endpoint(Signal::KILL);
+                self.doors[0].set(Weather::Stalled);
+                self.soon(away, Step::StartEndpoint);
+                self.soon(cut_off, Step::ClearKafka);
             }
             Event::Dismiss => {
                 if self.members.len() > 1
@@ -198,6 +217,8 @@ impl<'a> World<'a> {
                     self.soon(Duration::from_millis(300) * turn, Step::Event(next));
                 }
             }
+            // It is away already.
+            Event::KillEndpoint | Event::RestartEndpoint if self.endpoint.is_none() => {}
             Event::KillEndpoint | Event::RestartEndpoint => {
                 let signal = if event == Event::KillEndpoint { Signal::KILL } else { Signal::TERM };
                 self.stop_endpoint(signal);
@@ -218,9 +239,12 @@ impl<'a> World<'a> {
                     self.soon(time, Step::ClearTdengine);
                 }
             }
-            Event::Kafka(trouble) => {
-                if let Some(time) = befall(self.door, trouble) {
-                    self.soon(time, Step::ClearKafka);
+            Event::Kafka(trouble, all) => {
+                let doors = self.doors;
+                for door in &doors[..if all { 2 } else { 1 }] {
+                    if let Some(time) = befall(door, trouble) {
+                        self.soon(time, Step::ClearKafka);
+                    }
                 }
             }
             Event::AddPartitions => {
@@ -234,6 +258,19 @@ impl<'a> World<'a> {
                 self.partitions.store(partitions, Ordering::Relaxed);
             }
         }
+    }
+
+    fn kill_one(&mut self) {
+        if let Some(member) = self.pick() {
+            member.process.signal(Signal::KILL);
+            let (slot, was_frozen, ended) = (member.slot, member.was_frozen, member.process.wait());
+            self.ended(slot, was_frozen, &ended.stderr);
+            self.join(Some(slot));
+        }
+    }
+
+    fn clear_kafka(&self) {
+        self.doors.iter().for_each(|door| door.set(Weather::Clear));
     }
 
     /// A member that may be ended, taken out.
@@ -250,7 +287,7 @@ impl<'a> World<'a> {
         });
         let session = format!("{}ms", SESSION.as_millis());
         let dead = format!("file:{}", self.folder.path().join("dead").display());
-        let brokers = self.door.address.to_string();
+        let brokers = self.doors[(slot + 1) % 2].address.to_string();
         let url = format!("ws://root:taosdata@{}/test", self.tdengine.address);
         let mut arguments =
             vec!["consume", "--json", "--topic", &self.topic, "--brokers", &brokers, "--tdengine", &url];
@@ -278,7 +315,7 @@ impl<'a> World<'a> {
         if let Some(at) = self.members.iter_mut().position(|member| member.process.status().is_some()) {
             let member = self.members.remove(at);
             let (slot, ended) = (member.slot, member.process.wait());
-            self.ended(slot, &ended.stderr);
+            self.ended(slot, member.was_frozen, &ended.stderr);
             panic!(
                 "member {slot} ended by itself with {:?}: {}",
                 ended.code,
@@ -287,9 +324,16 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Takes in what a member said: partitions that it had lost without being asked may have been written by others.
-    fn ended(&mut self, member: usize, stderr: &str) {
-        for line in stderr.lines().filter(|line| line.contains("partitions revoked") && line.contains("lost=true")) {
+    /// Takes in what a member said. What it had lost while it was stopped, or its writes were, it may have written late.
+    fn ended(&mut self, member: usize, was_frozen: bool, stderr: &str) {
+        let stalls = |(_, event): &(_, _)| {
+            matches!(event, Event::KillStalled | Event::Tdengine(Trouble::During(Weather::Stalled, _)))
+        };
+        let was_paused = was_frozen || self.plan.events.iter().any(stalls);
+        for line in stderr
+            .lines()
+            .filter(|line| was_paused && line.contains("partitions revoked") && line.contains("lost=true"))
+        {
             let numbers =
                 line.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map_or("", |(inside, _)| inside);
             self.overtaken.extend(numbers.split(' ').filter_map(|number| number.parse::<i32>().ok()));
@@ -340,7 +384,7 @@ impl<'a> World<'a> {
     /// All goes well from now on; when all is committed, it is looked at.
     fn settle(&mut self, publishing: JoinHandle<()>) -> Outcome {
         self.tell("nothing more befalls them");
-        self.door.set(Weather::Clear);
+        self.clear_kafka();
         self.tdengine.set(Weather::Clear);
         if self.members.is_empty() {
             self.join(None);
@@ -349,7 +393,7 @@ impl<'a> World<'a> {
         let admin = self.admin();
         let end = |partition| {
             let source = TopicPartition::new(self.topic.as_str(), partition);
-            until("the end is known", || admin.watermarks(&source, PATIENT).ok()).1
+            until_ok("the end is known", || admin.watermarks(&source, PATIENT)).1
         };
         let ends: Vec<_> = (0..self.partitions.load(Ordering::Relaxed)).map(end).collect();
         let group: BaseConsumer = ClientConfig::new()
@@ -367,12 +411,12 @@ impl<'a> World<'a> {
         for member in std::mem::take(&mut self.members) {
             member.process.signal(Signal::TERM);
             let ended = member.process.wait();
-            self.ended(member.slot, &ended.stderr);
+            self.ended(member.slot, member.was_frozen, &ended.stderr);
             assert_eq!(ended.code, Some(143), "member {} had nothing left to do", member.slot);
         }
         for process in std::mem::take(&mut self.leaving) {
             let ended = process.wait();
-            self.ended(0, &ended.stderr);
+            self.ended(0, false, &ended.stderr);
             let undrained = ended.code == Some(1) && ended.stderr.contains("not committed");
             assert!(ended.code == Some(143) || undrained, "a member that was told to end ended with {:?}", ended.code);
         }
@@ -415,7 +459,7 @@ impl<'a> World<'a> {
 impl Drop for World<'_> {
     fn drop(&mut self) {
         // The next schedule goes through the same door.
-        self.door.set(Weather::Clear);
+        self.clear_kafka();
         for member in &self.members {
             member.process.signal(Signal::CONT);
         }

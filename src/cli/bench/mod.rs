@@ -4,6 +4,7 @@
 //! that what disturbs the machine disturbs all of them alike; of each the median counts.
 
 mod meter;
+mod plot;
 mod report;
 mod step;
 mod workload;
@@ -18,7 +19,7 @@ use kafka_taos::mq::kafka::{Admin, Producer};
 
 use self::report::{Report, Sample};
 use self::step::{Measure, Measured, Step};
-use self::workload::{PARTITIONS, Workload};
+use self::workload::{Axis, Scene, Workload};
 use super::settings::{CommonArgs, KafkaArgs, QueueArgs, Settings, TdengineArgs};
 use super::signals::Signals;
 use super::{Context, Ended, Failure};
@@ -38,6 +39,9 @@ pub(super) struct Bench {
     /// Records of a measure [default: 30000 of w1, 400000 of w2]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1000..))]
     records: Option<u64>,
+    /// Measure how the cost of the whole way grows with this, at three points, in place of all else
+    #[arg(long, value_enum, conflicts_with_all = ["workload", "only", "records", "scatter"])]
+    grow: Option<Axis>,
     /// Put each record in any partition, as the original producer does, and not in that of its table
     #[arg(long)]
     scatter: bool,
@@ -90,11 +94,10 @@ impl Bench {
         if !is_given("brokers") {
             kafka.brokers.clone_from(&null.kafka);
         }
-        let workloads = self.workload.map_or(vec![Workload::W1, Workload::W2], |one| vec![one]);
         let mut steps = Vec::new();
-        for workload in workloads {
-            let records = self.records.unwrap_or(if workload == Workload::W1 { 30_000 } else { 400_000 });
-            let topic = format!("kafka-taos-bench-{workload}-{}", jiff::Timestamp::now().as_millisecond());
+        for (number, scene) in self.scenes().into_iter().enumerate() {
+            let now = jiff::Timestamp::now().as_millisecond();
+            let topic = format!("kafka-taos-bench-{}-{now}-{number}", scene.workload);
             let reads = |measure: &Measure| {
                 use Measure::{Decode, DecodeTyped, EncodeSql, EncodeStmt2, Queue};
                 !matches!(measure, Decode | DecodeTyped | EncodeSql | EncodeStmt2 | Queue)
@@ -102,14 +105,14 @@ impl Bench {
             if measures.iter().any(reads) {
                 let admin = Admin::new(&kafka)?;
                 for topic in [topic.clone(), into(&topic)] {
-                    admin.create(&topic, PARTITIONS, 1, &[], settings.timeout).await?;
+                    admin.create(&topic, scene.partitions, 1, &[], settings.timeout).await?;
                 }
-                let (kafka, topic, scatter) = (kafka.clone(), topic.clone(), self.scatter);
-                tokio::task::spawn_blocking(move || fill(&kafka, &topic, workload, records, scatter)).await??;
+                let (kafka, topic) = (kafka.clone(), topic.clone());
+                tokio::task::spawn_blocking(move || fill(&kafka, &topic, scene)).await??;
             }
             for &measure in &measures {
                 // The demo record is one by its type anyway.
-                if workload == Workload::W1 && matches!(measure, Measure::DecodeTyped | Measure::WholeNullTyped) {
+                if scene.workload == Workload::W1 && matches!(measure, Measure::DecodeTyped | Measure::WholeNullTyped) {
                     continue;
                 }
                 let tdengine = match measure {
@@ -119,34 +122,42 @@ impl Bench {
                     _ => Some(null.tdengine.clone()),
                 };
                 let produces = matches!(measure, Measure::Produce | Measure::ProduceBare);
-                steps.push(Step {
-                    measure,
-                    workload,
-                    records,
-                    scatter: self.scatter,
-                    brokers: kafka.brokers.clone(),
-                    topic: if produces { into(&topic) } else { topic.clone() },
-                    tdengine,
-                });
+                let (brokers, topic) = (kafka.brokers.clone(), if produces { into(&topic) } else { topic.clone() });
+                steps.push(Step { measure, scene, brokers, topic, tdengine });
             }
         }
         let mut samples: Vec<Vec<Measured>> = vec![Vec::new(); steps.len()];
         for round in 1..=self.rounds {
             for (step, samples) in steps.iter().zip(&mut samples) {
                 if !quiet {
-                    eprintln!("round {round} of {}: {} {}", self.rounds, step.workload, step.measure);
+                    eprintln!("round {round} of {}: {} {}", self.rounds, step.scene, step.measure);
                 }
                 samples.push(run_alone(step).await?);
             }
         }
-        let results =
-            steps.iter().zip(samples).map(|(step, samples)| Sample::median(step.measure, step.workload, samples));
+        let results = steps
+            .iter()
+            .zip(samples)
+            .map(|(step, samples)| Sample::median(step.measure, step.scene, self.grow, samples));
         Ok(Report { rounds: self.rounds, results: results.collect() })
+    }
+
+    fn scenes(&self) -> Vec<Scene> {
+        if let Some(axis) = self.grow {
+            return axis.scenes().into();
+        }
+        let workloads = self.workload.map_or(vec![Workload::W1, Workload::W2], |one| vec![one]);
+        let scene = |workload: Workload| {
+            let scene = workload.scene();
+            Scene { records: self.records.unwrap_or(scene.records), scatter: self.scatter, ..scene }
+        };
+        workloads.into_iter().map(scene).collect()
     }
 
     fn measures(&self, has_server: bool) -> Vec<Measure> {
         use clap::ValueEnum as _;
         match self.only.is_empty() {
+            true if self.grow.is_some() => vec![Measure::WholeNull],
             true => {
                 Measure::value_variants().iter().copied().filter(|m| has_server || *m != Measure::WholeServer).collect()
             }
@@ -167,23 +178,17 @@ async fn run_alone(step: &Step) -> Result<Measured, Failure> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true).output().await?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(Failure::failed(format!("{} {}: {}", step.workload, step.measure, said.trim())));
+        return Err(Failure::failed(format!("{} {}: {}", step.scene, step.measure, said.trim())));
     }
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 /// Publishes a workload's records.
-fn fill(
-    kafka: &kafka_taos::mq::kafka::KafkaSettings,
-    topic: &str,
-    workload: Workload,
-    records: u64,
-    scatter: bool,
-) -> Result<(), Failure> {
+fn fill(kafka: &kafka_taos::mq::kafka::KafkaSettings, topic: &str, scene: Scene) -> Result<(), Failure> {
     let producer = Producer::new(kafka)?;
     let mut text = String::new();
-    for index in 0..records {
-        let mut message = workload.outgoing(index, scatter, &mut text)?;
+    for index in 0..scene.records {
+        let mut message = scene.outgoing(index, &mut text)?;
         while let Err(error) = producer.enqueue(topic, message) {
             match error {
                 kafka_taos::mq::MqError::Full(refused) => message = *refused,

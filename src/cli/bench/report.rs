@@ -1,14 +1,10 @@
-//! What was measured: medians, a table for people, JSON for programs, a plot.
-
-use std::path::Path;
+//! What was measured: medians, a table for people, JSON for programs.
 
 use comfy_table::{CellAlignment, Table, presets};
-use plotters::prelude::*;
 use serde::Serialize;
 
 use super::step::{Measure, Measured};
-use super::workload::Workload;
-use crate::cli::Failure;
+use super::workload::{Axis, Scene, Workload};
 
 /// The result of a run.
 #[derive(Debug, Serialize)]
@@ -20,18 +16,27 @@ pub(super) struct Report {
 /// A measure of a workload: of each figure the median over the rounds.
 #[derive(Debug, Serialize)]
 pub(super) struct Sample {
-    name: Measure,
-    workload: Workload,
+    pub(super) name: Measure,
+    pub(super) workload: Workload,
+    #[serde(flatten)]
+    pub(super) point: Option<Point>,
     rows: u64,
     rows_per_second: f64,
     mb_per_second: f64,
-    cpu_us_per_row: f64,
+    pub(super) cpu_us_per_row: f64,
     allocations_per_row: Option<f64>,
-    peak_memory_bytes: Option<u64>,
+    pub(super) peak_memory_bytes: Option<u64>,
+}
+
+/// Where a sample stands among those that show how a cost grows.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Point {
+    pub(super) grows: Axis,
+    pub(super) at: u64,
 }
 
 impl Sample {
-    pub(super) fn median(name: Measure, workload: Workload, measured: Vec<Measured>) -> Self {
+    pub(super) fn median(name: Measure, scene: Scene, grows: Option<Axis>, measured: Vec<Measured>) -> Self {
         let of = |figure: &dyn Fn(&Measured) -> f64| median(measured.iter().map(figure).collect());
         let per_row = |part: f64, one: &Measured| part / one.rows.max(1) as f64;
         let allocations = |one: &Measured| one.cost.allocations.map_or(0.0, |count| per_row(count as f64, one));
@@ -39,13 +44,22 @@ impl Sample {
         let knows = |is_known: fn(&Measured) -> bool| measured.iter().all(is_known);
         Self {
             name,
-            workload,
+            workload: scene.workload,
+            point: grows.map(|grows| Point { grows, at: grows.of(scene) }),
             rows: of(&|one| one.rows as f64) as u64,
             rows_per_second: of(&|one| one.rows as f64 / one.cost.seconds.max(f64::EPSILON)),
             mb_per_second: of(&|one| one.bytes as f64 / 1e6 / one.cost.seconds.max(f64::EPSILON)),
             cpu_us_per_row: of(&|one| per_row(one.cost.cpu_seconds * 1e6, one)),
             allocations_per_row: knows(|one| one.cost.allocations.is_some()).then(|| of(&allocations)),
             peak_memory_bytes: knows(|one| one.peak_memory_bytes.is_some()).then(|| of(&peak) as u64),
+        }
+    }
+
+    /// What it is, for people.
+    pub(super) fn title(&self) -> String {
+        match self.point {
+            Some(Point { grows, at }) => format!("{} {at} {grows}", self.workload),
+            None => format!("{} {}", self.workload, self.name),
         }
     }
 }
@@ -64,12 +78,11 @@ impl Report {
     pub(super) fn table(&self) -> Table {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
-        table.set_header(["", "", "rows/s", "MB/s", "CPU us/row", "allocations/row", "peak MB"]);
+        table.set_header(["", "rows/s", "MB/s", "CPU us/row", "allocations/row", "peak MB"]);
         for sample in &self.results {
             let or_none = |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
             table.add_row([
-                sample.workload.to_string(),
-                sample.name.to_string(),
+                sample.title(),
                 format!("{:.0}", sample.rows_per_second),
                 format!("{:.1}", sample.mb_per_second),
                 format!("{:.3}", sample.cpu_us_per_row),
@@ -77,35 +90,8 @@ impl Report {
                 or_none(sample.peak_memory_bytes.map(|bytes| bytes as f64 / 1e6), 1),
             ]);
         }
-        table.column_iter_mut().skip(2).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+        table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
         table
-    }
-
-    /// Draws the CPU time a row of each measure as bars.
-    pub(super) fn plot(&self, file: &Path) -> Result<(), Failure> {
-        let failed = |error: &dyn std::fmt::Display| Failure::failed(format!("plot {}: {error}", file.display()));
-        let (row, left, top) = (26, 210, 40);
-        let height = top + row * self.results.len() as i32 + 20;
-        let root = SVGBackend::new(file, (760, height.unsigned_abs())).into_drawing_area();
-        let most = self.results.iter().map(|sample| sample.cpu_us_per_row).fold(f64::EPSILON, f64::max);
-        let draw = || -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
-            root.fill(&WHITE)?;
-            let text = ("sans-serif", 14).into_font();
-            let title = format!("CPU microseconds a row, median of {} rounds", self.rounds);
-            root.draw(&Text::new(title, (10, 12), ("sans-serif", 16).into_font()))?;
-            for (at, sample) in self.results.iter().enumerate() {
-                let y = top + row * at as i32;
-                let width = (sample.cpu_us_per_row / most * 430.0) as i32;
-                let color =
-                    if sample.workload == Workload::W1 { RGBColor(66, 133, 190) } else { RGBColor(222, 130, 60) };
-                root.draw(&Text::new(format!("{} {}", sample.workload, sample.name), (10, y + 4), text.clone()))?;
-                root.draw(&Rectangle::new([(left, y), (left + width.max(1), y + row - 6)], color.filled()))?;
-                let label = format!("{:.2}", sample.cpu_us_per_row);
-                root.draw(&Text::new(label, (left + width + 6, y + 4), text.clone()))?;
-            }
-            root.present()
-        };
-        draw().map_err(|error| failed(&error))
     }
 }
 

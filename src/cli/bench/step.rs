@@ -24,7 +24,7 @@ use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 use serde::{Deserialize, Serialize};
 
 use super::meter::{Cost, Meter, peak_memory_bytes};
-use super::workload::{DATABASE, Workload};
+use super::workload::{DATABASE, Scene};
 use crate::cli::Failure;
 use crate::cli::consume::{ends, pipeline_settings, store};
 use crate::cli::produce::Server;
@@ -70,10 +70,7 @@ impl fmt::Display for Measure {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Step {
     pub(super) measure: Measure,
-    pub(super) workload: Workload,
-    /// Rows, about.
-    pub(super) records: u64,
-    pub(super) scatter: bool,
+    pub(super) scene: Scene,
     pub(super) brokers: String,
     pub(super) topic: String,
     /// `None`: as set.
@@ -96,7 +93,7 @@ impl Step {
     pub(super) async fn run(&self, mut settings: Settings) -> Result<Measured, Failure> {
         settings.kafka.brokers.clone_from(&self.brokers);
         settings.topics = vec![self.topic.clone()];
-        settings.stable = Some(self.workload.stable().to_owned());
+        settings.stable = Some(self.scene.stable().to_owned());
         let (rows, bytes, cost) = match self.measure {
             Measure::Decode | Measure::DecodeTyped => self.decode(&settings)?,
             Measure::EncodeSql | Measure::EncodeStmt2 => self.encode(&settings)?,
@@ -112,7 +109,7 @@ impl Step {
     }
 
     fn batch(&self, settings: &Settings) -> Result<Vec<Message>, Failure> {
-        Ok(self.workload.batch(settings.queue.max_batch_items, settings.queue.max_batch_bytes)?)
+        Ok(self.scene.batch(settings.queue.max_batch_items, settings.queue.max_batch_bytes)?)
     }
 
     /// Calls `work` until it has done the rows of this step; the first call is not counted. Returns rows, bytes, cost.
@@ -122,7 +119,7 @@ impl Step {
         mut work: impl FnMut() -> Result<usize, Failure>,
     ) -> Result<(u64, u64, Cost), Failure> {
         work()?;
-        let times = self.records.div_ceil(rows_at_once as u64).max(1);
+        let times = self.scene.records.div_ceil(rows_at_once as u64).max(1);
         let (began, mut bytes) = (Meter::now(), 0);
         for _ in 0..times {
             bytes += work()? as u64;
@@ -131,11 +128,11 @@ impl Step {
     }
 
     fn blocks(&self) -> [Block; 1] {
-        [Block::new(Arc::new(self.workload.super_table()))]
+        [Block::new(Arc::new(self.scene.super_table()))]
     }
 
     fn rows(&self) -> Result<impl Fn() -> Box<dyn RowSource> + Clone + Send + 'static, Failure> {
-        self.workload.rows(matches!(self.measure, Measure::DecodeTyped | Measure::WholeNullTyped))
+        self.scene.rows(matches!(self.measure, Measure::DecodeTyped | Measure::WholeNullTyped))
     }
 
     fn decode(&self, settings: &Settings) -> Result<(u64, u64, Cost), Failure> {
@@ -176,7 +173,7 @@ impl Step {
         let queue = BatchQueue::new(settings.queue.clone())?;
         let (back, mut returned) = tokio::sync::mpsc::channel::<Vec<Message>>(64);
         let messages = self.batch(settings)?;
-        let (size, total) = (messages.len(), self.records);
+        let (size, total) = (messages.len(), self.scene.records);
         let bytes_each = payload_bytes(&messages) as u64 / size.max(1) as u64;
         for portion in messages.chunks(PORTION) {
             back.send(portion.to_vec()).await?;
@@ -210,7 +207,7 @@ impl Step {
         let mut subscription = queue.queue_subscribe(&settings.topics, &unique_group())?;
         let (mut began, mut rows, mut bytes) = (None, 0, 0);
         let (mut seen, mut cost) = (0, None);
-        while seen < self.records {
+        while seen < self.scene.records {
             match tokio::time::timeout(PATIENCE, subscription.next()).await? {
                 Some(Event::Messages(messages)) => {
                     seen += messages.len() as u64;
@@ -222,7 +219,7 @@ impl Step {
                     rows += messages.len() as u64;
                     bytes += payload_bytes(&messages) as u64;
                     drop(messages);
-                    if seen >= self.records {
+                    if seen >= self.scene.records {
                         cost = Some(Meter::until(began, Meter::now()));
                     }
                 }
@@ -249,7 +246,7 @@ impl Step {
         let began = Meter::now();
         let topic = self.topic.clone();
         let sending = producer.clone();
-        let (total, to_send) = (self.records, records.clone());
+        let (total, to_send) = (self.scene.records, records.clone());
         tokio::task::spawn_blocking(move || {
             for number in 0..total {
                 let mut message = to_send[number as usize % to_send.len()].clone();
@@ -280,7 +277,7 @@ impl Step {
         let producer: ThreadedProducer<rdkafka::producer::DefaultProducerContext> = config.create()?;
         let records = self.outgoing()?;
         let (began, mut bytes) = (Meter::now(), 0);
-        for number in 0..self.records {
+        for number in 0..self.scene.records {
             let message = &records[number as usize % records.len()];
             let payload = message.payload.as_deref().unwrap_or_default();
             bytes += payload.len() as u64;
@@ -297,12 +294,12 @@ impl Step {
             }
         }
         producer.flush(PATIENCE)?;
-        Ok((self.records, bytes, began.until(Meter::now())))
+        Ok((self.scene.records, bytes, began.until(Meter::now())))
     }
 
     fn outgoing(&self) -> Result<Vec<kafka_taos::message::Outgoing>, Failure> {
         let mut text = String::new();
-        let records = (0..self.records.min(10_000)).map(|index| self.workload.outgoing(index, self.scatter, &mut text));
+        let records = (0..self.scene.records.min(10_000)).map(|index| self.scene.outgoing(index, &mut text));
         Ok(records.collect::<Result<_, _>>()?)
     }
 
@@ -311,7 +308,7 @@ impl Step {
             settings.tdengine = url.parse::<Dsn>()?;
         }
         settings.tdengine.database = Some(DATABASE.to_owned());
-        let stable = make_empty(&settings, &self.workload.super_table()).await?;
+        let stable = make_empty(&settings, &self.scene.super_table()).await?;
         let queue = KafkaQueue::new(settings.kafka.clone())?;
         let ends: HashMap<TopicPartition, Offset> = ends(&settings)?;
         let total: u64 = ends.values().map(|end| end.unsigned_abs()).sum();

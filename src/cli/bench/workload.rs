@@ -20,8 +20,6 @@ use crate::cli::Failure;
 
 /// Where both workloads are written.
 pub(super) const DATABASE: &str = "kafka_taos_bench";
-/// Partitions of a workload's topic.
-pub(super) const PARTITIONS: i32 = 10;
 
 /// What is measured with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
@@ -42,24 +40,103 @@ impl fmt::Display for Workload {
 /// The first record's timestamp: far enough in the past for any run to end before now.
 const START_MS: i64 = 1_764_547_200_000;
 
+/// A workload, and how large it is in each direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Scene {
+    pub(super) workload: Workload,
+    pub(super) tables: u64,
+    /// Beside the timestamp; those of meters are what they are.
+    pub(super) columns: usize,
+    /// Of the topic.
+    pub(super) partitions: i32,
+    /// Records of the topic.
+    pub(super) records: u64,
+    /// Whether a record goes to any partition, and not to that of its table.
+    pub(super) scatter: bool,
+}
+
 impl Workload {
+    /// As it is measured where nothing else is said.
+    pub(super) fn scene(self) -> Scene {
+        let (tables, columns, records) = if self == Self::W1 { (100, 100, 30_000) } else { (10_000, 3, 400_000) };
+        Scene { workload: self, tables, columns, partitions: 10, records, scatter: false }
+    }
+}
+
+impl fmt::Display for Scene {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { workload, tables, columns, partitions, records, .. } = self;
+        write!(f, "{workload}, {tables} tables, {columns} columns, {partitions} partitions, {records} records:")
+    }
+}
+
+/// What a cost may grow with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Axis {
+    /// 100, 10,000 and 1,000,000 child tables
+    Tables,
+    /// 1, 100 and 4,000 columns
+    Columns,
+    /// 1, 30 and 1,000 partitions
+    Partitions,
+    /// 100,000, 1,000,000 and 10,000,000 records that wait
+    Backlog,
+}
+
+impl Axis {
+    /// The three points; what else they are is the same in all, or so that there is enough to measure.
+    pub(super) fn scenes(self) -> [Scene; 3] {
+        let (w1, w2) = (Workload::W1.scene(), Workload::W2.scene());
+        match self {
+            Self::Tables => [100, 10_000, 1_000_000].map(|tables| Scene { tables, records: 1_000_000, ..w2 }),
+            Self::Columns => [(1, 1_000_000), (100, 50_000), (4_000, 2_000)].map(|(columns, records)| Scene {
+                columns,
+                records,
+                ..w1
+            }),
+            Self::Partitions => [1, 30, 1_000].map(|partitions| Scene { partitions, ..w2 }),
+            Self::Backlog => [100_000, 1_000_000, 10_000_000].map(|records| Scene { records, ..w2 }),
+        }
+    }
+
+    /// Where a scene stands on it.
+    pub(super) fn of(self, scene: Scene) -> u64 {
+        match self {
+            Self::Tables => scene.tables,
+            Self::Columns => scene.columns as u64,
+            Self::Partitions => scene.partitions.unsigned_abs().into(),
+            Self::Backlog => scene.records,
+        }
+    }
+}
+
+impl fmt::Display for Axis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tables => "tables",
+            Self::Columns => "columns",
+            Self::Partitions => "partitions",
+            Self::Backlog => "backlog",
+        })
+    }
+}
+
+impl Scene {
     pub(super) fn stable(self) -> &'static str {
-        if self == Self::W1 { "stb" } else { "meters" }
+        if self.workload == Workload::W1 { "stb" } else { "meters" }
     }
 
-    fn tables(self) -> u64 {
-        if self == Self::W1 { 100 } else { 10_000 }
-    }
-
-    fn simulator() -> Simulator {
+    fn simulator(self) -> Simulator {
+        let Self { tables, columns, .. } = self;
         let database = DATABASE.to_owned();
-        Simulator { database, records: u64::MAX, ..Simulator::new(Timestamp::from_millis(START_MS)) }
+        Simulator { database, tables, columns, records: u64::MAX, ..Simulator::new(Timestamp::from_millis(START_MS)) }
     }
 
     pub(super) fn super_table(self) -> SuperTable {
-        match self {
-            Self::W1 => Self::simulator().super_table(Precision::Milli),
-            Self::W2 => SuperTable {
+        match self.workload {
+            Workload::W1 => self.simulator().super_table(Precision::Milli),
+            Workload::W2 => SuperTable {
                 database: DATABASE.into(),
                 name: self.stable().into(),
                 precision: Precision::Milli,
@@ -78,8 +155,8 @@ impl Workload {
     /// Record number `index`: all tables, then the next interval. Its key, and its payload in place of what was there.
     pub(super) fn record(self, index: u64, text: &mut String, payload: &mut Vec<u8>) -> Result<String, CodecError> {
         payload.clear();
-        if self == Self::W1 {
-            let simulator = Self::simulator();
+        if self.workload == Workload::W1 {
+            let simulator = self.simulator();
             let (table, number) = simulator.at(index);
             let record = simulator.record_in(text, table, number);
             record.write(Format::MsgPack, payload)?;
@@ -87,7 +164,7 @@ impl Workload {
         }
         const PLACES: [&str; 4] =
             ["California.SanFrancisco", "California.LosAngeles", "Texas.Austin", "NewYork.Brooklyn"];
-        let (table, number) = (index % self.tables(), index / self.tables());
+        let (table, number) = (index % self.tables, index / self.tables);
         let device = format!("d{table}");
         let (current, voltage, phase) = (10 + table % 5, 210 + (table + number) % 20, (number * 7 + table) % 100);
         text.clear();
@@ -104,14 +181,14 @@ impl Workload {
         Ok(device)
     }
 
-    /// Record number `index` as it is published: to its table's partition, or with `scatter` to any.
-    pub(super) fn outgoing(self, index: u64, scatter: bool, text: &mut String) -> Result<Outgoing, CodecError> {
+    /// Record number `index` as it is published.
+    pub(super) fn outgoing(self, index: u64, text: &mut String) -> Result<Outgoing, CodecError> {
         let mut payload = Vec::new();
         let key = self.record(index, text, &mut payload)?;
-        let partition = match scatter {
+        let partition = match self.scatter {
             // As evenly as a random choice, and the same in every run.
-            true => (index.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as i32 % PARTITIONS,
-            false => partition_of(key.as_bytes(), PARTITIONS),
+            true => (index.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as i32 % self.partitions,
+            false => partition_of(key.as_bytes(), self.partitions),
         };
         let (key, payload) = (Some(key.into_bytes().into()), Some(payload.into()));
         Ok(Outgoing { partition: Some(partition), key, payload, ..Outgoing::default() })
@@ -122,7 +199,7 @@ impl Workload {
         let source = TopicPartition::new("bench", 0);
         let (mut text, mut bytes, mut messages) = (String::new(), 0, Vec::new());
         for index in 0.. {
-            let record = self.outgoing(index, false, &mut text)?;
+            let record = Self { scatter: false, ..self }.outgoing(index, &mut text)?;
             if record.partition != Some(0) {
                 continue;
             }
@@ -146,16 +223,16 @@ impl Workload {
     /// What makes rows of its messages, as in a consumer: the demo record by its type, meters by a mapping or, `typed`, by
     /// theirs.
     pub(super) fn rows(self, typed: bool) -> Result<impl Fn() -> Box<dyn RowSource> + Clone + Send + 'static, Failure> {
-        let mapping = match self == Self::W2 && !typed {
+        let mapping = match self.workload == Workload::W2 && !typed {
             true => Some(meters()?),
             false => None,
         };
         Ok(move || -> Box<dyn RowSource> {
             let policies = Policies::default();
-            match (&mapping, self) {
+            match (&mapping, self.workload) {
                 (Some(mapping), _) => Box::new(Policed::new(policies, mapping.rows())),
-                (None, Self::W1) => Box::new(Policed::new(policies, DemoRows::new(Format::MsgPack))),
-                (None, Self::W2) => Box::new(Policed::new(policies, MeterRows::default())),
+                (None, Workload::W1) => Box::new(Policed::new(policies, DemoRows::new(Format::MsgPack))),
+                (None, Workload::W2) => Box::new(Policed::new(policies, MeterRows::default())),
             }
         })
     }

@@ -154,6 +154,12 @@ fn uuids_of_bytes_and_decimals_of_any_scale() {
     assert_eq!(found, [[value("123e4567-e89b-12d3-a456-426614174000"), value("12.34")]]);
 }
 
+#[test]
+fn text_that_is_not_utf_8_is_bytes() {
+    let schema = r#"{"type": "record", "name": "r", "fields": [{"name": "a", "type": "string"}]}"#;
+    assert_eq!(records(&mut decoder(schema), &[4, 0xff, b'x'], &plan_of(&["a"])), [[value(&b"\xffx"[..])]]);
+}
+
 /// A schema, a value of it, and what that is as JSON.
 fn values() -> impl Strategy<Value = (Tree, Theirs, Tree)> {
     let leaf = prop_oneof![

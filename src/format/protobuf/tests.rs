@@ -108,6 +108,12 @@ fn elements_have_places_of_their_own() {
 }
 
 #[test]
+fn damaged_text_is_an_error() {
+    let error = collect(&mut decoder(), &[0x0a, 1, 0xff], &plan_of(&["device"])).unwrap_err().to_string();
+    assert!(error.starts_with("not Protobuf: ") && error.contains("UTF-8"), "{error}");
+}
+
+#[test]
 fn a_file_says_what_it_has() {
     let error = |name: &str, message: &str| ProtobufSchema::read(&fixture(name), message).unwrap_err();
     let told = error("reading.desc", "Reading");

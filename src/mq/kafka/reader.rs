@@ -100,7 +100,7 @@ impl Reader {
     ///
     /// # Errors
     /// A broker that gave nothing for the request timeout, an offset that is not there, denied access.
-    pub fn next(&mut self) -> Result<Option<Message>, MqError> {
+    pub fn read_next(&mut self) -> Result<Option<Message>, MqError> {
         let mut since = Instant::now();
         loop {
             if self.open.is_empty() && !self.begin_topic()? {

@@ -236,8 +236,8 @@ impl KafkaSettings {
             .set("topic.metadata.refresh.interval.ms", "10000")
             .set("queued.max.messages.kbytes", queue_kbytes.to_string())
             .set("queued.min.messages", "100000")
-            // A queue that is short of a byte is filled with a whole answer.
-            .set("fetch.message.max.bytes", (queue_kbytes * 1024).min(1 << 20).to_string())
+            // A queue that is short of a byte is filled with a whole answer, which may unpack to several times as much.
+            .set("fetch.message.max.bytes", (queue_kbytes * 1024 / 4).clamp(64 << 10, 1 << 20).to_string())
             // At its default of a second the client idles whenever its queue was full once.
             .set("fetch.queue.backoff.ms", "2")
             .set("fetch.error.backoff.ms", "100")
@@ -317,7 +317,7 @@ mod tests {
         };
         let some = |kbytes: &str, bytes: &str| [Some(kbytes.to_owned()), Some(bytes.to_owned())];
         assert_eq!(of(KafkaSettings::default(), 1), some("5120", "1048576"));
-        assert_eq!(of(KafkaSettings::default(), 10), some("512", "524288"));
+        assert_eq!(of(KafkaSettings::default(), 10), some("512", "131072"));
         assert_eq!(of(KafkaSettings::default(), 1000), some("64", "65536"));
         let properties = vec![("max.partition.fetch.bytes".into(), "7000".into())];
         assert_eq!(of(KafkaSettings { properties, ..Default::default() }, 10)[1], None);

@@ -11,9 +11,6 @@ use super::{Event, MemorySettings, MqError, Start};
 use crate::message::{Offset, TopicPartition};
 use crate::mq::Revocation;
 
-/// Offsets to commit.
-type Offsets = Vec<(TopicPartition, Offset)>;
-
 /// Members are numbered in the order in which they joined.
 pub(super) type MemberId = u64;
 
@@ -55,6 +52,9 @@ impl Topics {
     }
 }
 
+/// What a member says of the partitions that it lets go.
+type Reply = mpsc::Receiver<Vec<(TopicPartition, Offset)>>;
+
 #[derive(Default)]
 pub(super) struct Group {
     members: BTreeMap<MemberId, Member>,
@@ -62,7 +62,7 @@ pub(super) struct Group {
     owners: BTreeMap<TopicPartition, MemberId>,
     revoked: Vec<Revoked>,
     /// Members whose session is over and that have not answered that they know.
-    fenced: Vec<(MemberId, mpsc::Receiver<Offsets>)>,
+    fenced: Vec<(MemberId, Reply)>,
     committed: BTreeMap<TopicPartition, Offset>,
 }
 
@@ -91,7 +91,7 @@ struct Reading {
 struct Revoked {
     member: MemberId,
     partitions: Vec<TopicPartition>,
-    released: mpsc::Receiver<Offsets>,
+    released: mpsc::Receiver<Vec<(TopicPartition, Offset)>>,
     deadline: Instant,
 }
 

@@ -120,3 +120,24 @@ async fn a_second_signal_ends_it_at_once_with_a_list() {
     assert!(matches!(&error, PipelineError::Aborted { uncommitted } if *uncommitted == [(tp(0), 0, 7)]), "{error}");
     assert!(began.elapsed() < 2 * SECOND);
 }
+
+/// Reaching the end is no shutdown: nobody waits for the process to be gone.
+#[tokio::test(start_paused = true)]
+async fn until_the_end_waits_out_an_outage_longer_than_a_drain() {
+    let (queue, store) = (topic(1), FakeStore::new(|_| Err(gone())));
+    publish_rows(&queue, 0, 0..30).await;
+    let member = Member::start(&queue, &store, until_end(&[30]));
+    until("all is read", || member.consumed() == 30).await;
+    sleep(60 * SECOND).await;
+    store.answer(|_| Ok(()));
+    member.ended().await.unwrap();
+    assert_eq!(committed(&queue, 0), Some(30));
+    // A signal sets a limit to that too.
+    store.answer(|_| Err(gone()));
+    publish_rows(&queue, 0, 30..60).await;
+    let mut member = Member::start(&queue, &store, until_end(&[60]));
+    until("all is read", || member.consumed() == 30).await;
+    sleep(60 * SECOND).await;
+    member.stop();
+    assert!(matches!(member.ended().await, Err(PipelineError::Undrained { .. })));
+}

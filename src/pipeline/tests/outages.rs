@@ -1,6 +1,13 @@
 //! A store that is slow, away, or takes little at once.
 
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::*;
+use crate::block::Block;
+use crate::format::FormatError;
+use crate::mapping::{MessageFault, OneRow, Policed, Policies, Policy};
+use crate::message::Message;
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_of_minutes_loses_nothing_and_takes_in_little() {
@@ -80,4 +87,39 @@ async fn a_slow_store_holds_partitions_and_reorders_nothing() {
     until_committed(&queue, &[300; 6]).await;
     member.stopped().await.unwrap();
     assert_in_order(&store, &[(0, 300), (1, 300), (2, 300), (3, 300), (4, 300), (5, 300)]);
+}
+
+/// Rows that cannot be read until a schema is there.
+struct Unread(Arc<AtomicBool>);
+
+impl OneRow for Unread {
+    fn append_one(&mut self, message: &Message, origin: u32, block: &mut Block) -> Result<(), MessageFault> {
+        if !self.0.load(Relaxed) {
+            return Err(FormatError::transient("Avro", "the schema registry does not answer").into());
+        }
+        Lines.append_one(message, origin, block)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_wait_for_the_schema_that_they_are_read_by() {
+    let folder = tempfile::tempdir().unwrap();
+    let (queue, store) = (topic(2), FakeStore::new(|_| Ok(())));
+    publish_rows(&queue, 0, 0..100).await;
+    publish_rows(&queue, 1, 0..30).await;
+    let is_there = Arc::new(AtomicBool::new(false));
+    let policies = Policies { undecodable: Policy::Drop, ..Policies::default() };
+    let rows = {
+        let is_there = Arc::clone(&is_there);
+        move || Policed::new(policies, Unread(Arc::clone(&is_there)))
+    };
+    let to = DeadLetterTo::File(folder.path().into());
+    let member = Member::start_with(&queue, &store, PipelineSettings { dead_letter: to, ..settings() }, rows);
+    sleep(600 * SECOND).await;
+    assert_eq!((committed(&queue, 0), committed(&queue, 1), store.fake().rows.len()), (None, None, 0));
+    is_there.store(true, Relaxed);
+    until_committed(&queue, &[100, 30]).await;
+    let counted = member.stopped().await.unwrap();
+    assert_eq!((counted.dead_lettered, counted.filtered), (0, 0));
+    assert_in_order(&store, &[(0, 100), (1, 30)]);
 }

@@ -90,8 +90,18 @@ impl<'a> Binder<'a, '_> {
                 let list = list
                     .iter()
                     .map(|item| self.bind(item).and_then(|item| self.as_time(&expr, item)))
-                    .collect::<Result<_, _>>()?;
-                Ok(Typed::new(Node::In(Box::new(expr), list, *negated), DataType::Bool))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let text = |item: &Typed| match (&item.node, item.data_type) {
+                    (Node::Const(Cell::Bytes(text)), DataType::VarChar(_)) => Some(text.clone()),
+                    _ => None,
+                };
+                let is_text = matches!(expr.data_type, DataType::VarChar(_));
+                let texts = if is_text { list.iter().map(text).collect() } else { None };
+                let node = match texts {
+                    Some(texts) => Node::InTexts(Box::new(expr), texts, *negated),
+                    None => Node::In(Box::new(expr), list, *negated),
+                };
+                Ok(Typed::new(node, DataType::Bool))
             }
             Expr::Between { expr, low, high, negated } => {
                 let low = self.binary(BinaryOp::Ge, expr, low)?;

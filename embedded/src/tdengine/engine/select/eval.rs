@@ -1,6 +1,7 @@
 //! Expressions with their types, ready to be evaluated on a row.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 
 use jiff::tz::TimeZone;
 use regex::bytes::Regex;
@@ -37,6 +38,8 @@ pub(super) enum Node {
     Not(Box<Typed>),
     Binary(BinaryOp, Box<Typed>, Box<Typed>),
     In(Box<Typed>, Vec<Typed>, bool),
+    /// Whether a text is one of many, or is none of them.
+    InTexts(Box<Typed>, HashSet<Box<[u8]>>, bool),
     IsNull(Box<Typed>, bool),
     /// Whether a text has a match of the expression, or has none.
     Match(Box<Typed>, Regex, bool),
@@ -92,6 +95,10 @@ impl Typed {
                 }
                 truth((found || !unknown).then_some(found != *negated))
             }
+            Node::InTexts(expr, texts, negated) => match expr.eval(row)? {
+                Cell::Bytes(text) => Cell::Bool(texts.contains(&text) != *negated),
+                _ => Cell::Null,
+            },
             Node::IsNull(expr, negated) => Cell::Bool((expr.eval(row)? == Cell::Null) != *negated),
             Node::Match(expr, regex, negated) => match expr.eval(row)? {
                 Cell::Null => Cell::Null,
@@ -133,6 +140,7 @@ impl Typed {
             | Node::Not(expr)
             | Node::IsNull(expr, _)
             | Node::Match(expr, ..)
+            | Node::InTexts(expr, ..)
             | Node::Cast(expr, _) => {
                 expr.inputs(visit);
             }
