@@ -21,8 +21,10 @@ pub(crate) struct Batch {
     pub(crate) blocks: [Block; 1],
 }
 
+type Make = fn() -> Batch;
+
 /// Every one by its name.
-pub(crate) const ALL: [(&str, fn() -> Batch); 2] = [("w1", demo), ("w2", meters)];
+pub(crate) const ALL: [(&str, Make); 2] = [("w1", demo), ("w2", meters)];
 
 /// The demo record, MessagePack: 100 columns of 10 bytes, 10 tables, 50 rows each.
 fn demo() -> Batch {

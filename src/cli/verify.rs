@@ -63,16 +63,8 @@ impl Verify {
         let dead = dead_letters(&settings).await?;
         let progress = Arc::new(Progress::default());
         let rows = settings.rows()();
-        let verified = verify::verify(
-            verify::Settings::default(),
-            spans,
-            reader,
-            rows,
-            targets,
-            dead,
-            &connection,
-            progress.clone(),
-        );
+        let judging = verify::Settings { progress: progress.clone(), ..verify::Settings::default() };
+        let verified = verify::verify(judging, spans, reader, rows, targets, dead, &connection);
         let lines = every_second(context.quiet, |_| {
             let (read, compared) = progress.now();
             format!("read {read} messages, compared {compared} keys")

@@ -109,11 +109,13 @@ pub struct Settings {
     pub sort_bytes: usize,
     /// How many rows that are missing, and that are stale, are told.
     pub most_findings: usize,
+    /// How far it is, for whoever looks.
+    pub progress: Arc<Progress>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { sort_bytes: 64 << 20, most_findings: 10 }
+        Self { sort_bytes: 64 << 20, most_findings: 10, progress: Arc::default() }
     }
 }
 
@@ -270,7 +272,7 @@ pub trait Messages: Send + 'static {
 
 impl Messages for crate::mq::kafka::Reader {
     fn next(&mut self) -> Result<Option<Message>, MqError> {
-        Self::next(self)
+        self.read_next()
     }
 }
 
@@ -287,12 +289,12 @@ pub async fn verify(
     targets: Vec<Target>,
     dead: DeadSet,
     connection: &Connection,
-    progress: Arc<Progress>,
 ) -> Result<Report, VerifyError> {
-    let collector = collect::Collector::new(&settings, spans.clone(), &targets, dead, progress.clone());
+    let collector = collect::Collector::new(&settings, spans.clone(), &targets, dead, settings.progress.clone());
     let collected = tokio::task::spawn_blocking(move || collector.run(messages, rows));
     let collect::Collected { counts, findings, sorter } = collected.await.map_err(|_| VerifyError::Ended)??;
-    let mut comparison = compare::Comparison::new(&settings, &spans, targets, counts, findings, progress);
+    let mut comparison =
+        compare::Comparison::new(&settings, &spans, targets, counts, findings, settings.progress.clone());
     comparison.run(sorter, connection).await?;
     Ok(comparison.report())
 }

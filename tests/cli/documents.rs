@@ -142,12 +142,13 @@ fn the_template_of_an_own_record_runs() {
 #[test]
 fn every_flag_in_the_readme_exists() {
     let readme = read("README.md");
-    let help: String = ["demo", "embedded", "produce", "consume", "config", "console consume", "topic create"]
-        .map(|command| {
-            let arguments: Vec<_> = command.split(' ').chain(["--help"]).collect();
-            run(&mut kafka_taos(&arguments)).expect(0).stdout
-        })
-        .concat();
+    let help: String =
+        ["demo", "embedded", "produce", "consume", "config", "console consume", "topic create", "preview", "verify"]
+            .map(|command| {
+                let arguments: Vec<_> = command.split(' ').chain(["--help"]).collect();
+                run(&mut kafka_taos(&arguments)).expect(0).stdout
+            })
+            .concat();
     let of_cargo = ["--release", "--features", "--example", "--open", "--build", "--scale"];
     let is_of_flag = |c: char| c.is_ascii_lowercase() || c == '-' || c == '2';
     for (at, _) in readme.match_indices("--").filter(|(at, _)| readme[..*at].ends_with(['`', ' ', '\n'])) {

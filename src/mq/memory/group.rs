@@ -52,6 +52,9 @@ impl Topics {
     }
 }
 
+/// What a member says of the partitions that it lets go.
+type Reply = mpsc::Receiver<Vec<(TopicPartition, Offset)>>;
+
 #[derive(Default)]
 pub(super) struct Group {
     members: BTreeMap<MemberId, Member>,
@@ -59,7 +62,7 @@ pub(super) struct Group {
     owners: BTreeMap<TopicPartition, MemberId>,
     revoked: Vec<Revoked>,
     /// Members whose session is over and that have not answered that they know.
-    fenced: Vec<(MemberId, mpsc::Receiver<Vec<(TopicPartition, Offset)>>)>,
+    fenced: Vec<(MemberId, Reply)>,
     committed: BTreeMap<TopicPartition, Offset>,
 }
 
