@@ -1,12 +1,13 @@
 //! The second half of a worker: batches into the database, however often that takes, and then their offsets resolved.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::decide::{Action, Pauses, Tries, decide};
+use super::pace::Pace;
 use super::prepare::{Preparer, faults_of};
 use super::tags::Tags;
 use super::{Batch, Batches, Fault, OUTAGE_AFTER, Shared, Store, WorkerError, Write, Writer, place, runs};
@@ -25,6 +26,7 @@ pub(super) struct BatchWriter<S: Store, R> {
     /// For what must be encoded anew: halves of a batch, a batch after the schema changed.
     preparer: Preparer<S, R>,
     batches: Arc<Batches>,
+    pace: Arc<Mutex<Pace>>,
     pub(super) outage: Outage,
     /// When a fault last made it look whether a super table has changed.
     pub(super) looked: Option<Instant>,
@@ -39,10 +41,15 @@ enum Ended {
 }
 
 impl<S: Store, R: RowSource> BatchWriter<S, R> {
-    pub(super) fn new(shared: Arc<Shared<S>>, preparer: Preparer<S, R>, batches: Arc<Batches>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared<S>>,
+        preparer: Preparer<S, R>,
+        batches: Arc<Batches>,
+        pace: Arc<Mutex<Pace>>,
+    ) -> Self {
         let outage = Outage { total: shared.outage.clone(), since: None, counted: false };
         let tags = Tags::new(shared.store.tag_drift());
-        Self { writer: shared.store.writer(), shared, preparer, batches, outage, looked: None, tags }
+        Self { writer: shared.store.writer(), shared, preparer, batches, pace, outage, looked: None, tags }
     }
 
     pub(super) async fn run(mut self, mut ready: mpsc::Receiver<Batch>) -> Result<(), WorkerError> {
@@ -96,8 +103,12 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
             if !self.shared.holds(&batch.deliveries) {
                 return Ok(Ended::Outdated);
             }
+            let began = Instant::now();
             let error = match self.writer.write(&schema, &mut write.part).await {
                 Ok(()) => {
+                    let mut pace = self.pace.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                    pace.answered(rows, began.elapsed());
+                    drop(pace);
                     self.outage.over();
                     pauses.reset();
                     (tries.reinit, tries.unknown) = (0, 0);
