@@ -1,6 +1,7 @@
 //! What a queue holds, and when a batch of it is due. Knows neither clock nor waiting: time is passed in.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -51,6 +52,9 @@ pub(super) enum Look<B> {
 #[derive(Debug)]
 pub(super) struct Buffer<T> {
     settings: QueueSettings,
+    /// Within the settings, what holds now.
+    linger: Duration,
+    max_batch_items: usize,
     /// Each with its weight, so that what came in is what goes out.
     items: VecDeque<(T, usize)>,
     /// When the items came, one entry for all that came at once: the time, and the number of items ever in by then.
@@ -66,6 +70,8 @@ pub(super) struct Buffer<T> {
 impl<T: Weigh> Buffer<T> {
     pub(super) fn new(settings: QueueSettings) -> Self {
         Self {
+            linger: settings.linger,
+            max_batch_items: settings.max_batch_items,
             settings,
             items: VecDeque::new(),
             arrivals: VecDeque::new(),
@@ -119,7 +125,7 @@ impl<T: Weigh> Buffer<T> {
             return Look::Wait(self.lingers_until());
         }
         let mut bytes = 0_usize;
-        let fitting = self.items.iter().take(self.settings.max_batch_items).take_while(|(_, weight)| {
+        let fitting = self.items.iter().take(self.max_batch_items).take_while(|(_, weight)| {
             bytes = bytes.saturating_add(*weight);
             bytes <= self.settings.max_batch_bytes
         });
@@ -132,7 +138,7 @@ impl<T: Weigh> Buffer<T> {
     /// Whether a batch would be handed out now.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         !self.items.is_empty()
-            && (self.items.len() >= self.settings.min_batch_items
+            && (self.items.len() >= self.settings.min_batch_items.min(self.max_batch_items)
                 || self.bytes >= self.settings.max_batch_bytes
                 || self.cramped
                 || self.door != Door::Open
@@ -141,7 +147,7 @@ impl<T: Weigh> Buffer<T> {
 
     /// When the oldest item has waited long enough; `None` where that is never.
     fn lingers_until(&self) -> Option<Instant> {
-        self.arrivals.front().and_then(|(at, _)| at.checked_add(self.settings.linger))
+        self.arrivals.front().and_then(|(at, _)| at.checked_add(self.linger))
     }
 
     fn pop(&mut self) -> Option<T> {
@@ -161,6 +167,15 @@ impl<T: Weigh> Buffer<T> {
 
     pub(super) fn door(&self) -> Door {
         self.door
+    }
+
+    pub(super) fn pace(&mut self, linger: Duration, max_batch_items: usize) {
+        self.linger = linger.min(self.settings.linger);
+        self.max_batch_items = max_batch_items.clamp(1, self.settings.max_batch_items);
+    }
+
+    pub(super) fn settings(&self) -> &QueueSettings {
+        &self.settings
     }
 
     /// Opens, pauses or closes; what is closed stays closed.

@@ -22,6 +22,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use event_listener::{Event, EventListener, Listener};
 use tokio::time::{Instant, sleep_until};
@@ -233,6 +234,17 @@ impl<T: Weigh> BatchQueue<T> {
             Next::Found(batch) => Some(batch),
             _ => None,
         }
+    }
+
+    /// Lets batches linger, and grow, no further than this, and never beyond the settings. A taker that waits already
+    /// keeps to what held when it began.
+    pub fn pace(&self, linger: Duration, max_batch_items: usize) {
+        self.lock().buffer.pace(linger, max_batch_items);
+    }
+
+    /// What the queue was made with.
+    pub fn settings(&self) -> QueueSettings {
+        self.lock().buffer.settings().clone()
     }
 
     /// Lets nothing in until [`resume`](Self::resume); what is in can be taken at once.

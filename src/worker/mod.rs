@@ -12,6 +12,7 @@ mod doing;
 mod drift;
 #[cfg(test)]
 pub(crate) mod fake;
+mod pace;
 mod prepare;
 mod session;
 mod tags;
@@ -347,11 +348,12 @@ impl Worker {
         let (ready, batches) = mpsc::channel(1);
         let _end = EndOfBatches(self.batches.clone());
         let spares = Arc::default();
+        let pace = Arc::new(Mutex::new(pace::Pace::new(self.queue.settings())));
         let preparer = prepare::Preparer::new(shared.clone(), rows(), Arc::clone(&spares));
         let rewriter = prepare::Preparer::new(shared.clone(), rows(), spares);
-        let writer = write::BatchWriter::new(shared, rewriter, self.batches.clone(), self.doing.clone());
+        let writer = write::BatchWriter::new(shared, rewriter, self.batches.clone(), self.doing.clone(), pace.clone());
         let mut preparing = JoinSet::new();
-        preparing.spawn(of_member(prepare::run(self, preparer, ready)));
+        preparing.spawn(of_member(prepare::run(self, preparer, pace, ready)));
         writer.run(batches).await?;
         // No more batches come. If that is because it panicked, what it held is not written.
         match preparing.join_next().await {

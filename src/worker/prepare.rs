@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::mpsc;
 
 use super::decide::Pauses;
+use super::pace::Pace;
 use super::{Batch, Delivery, Fault, Shared, Store, Worker, Write};
 use crate::block::{Block, Origin};
 use crate::encode::sql;
@@ -191,10 +192,15 @@ fn as_sql(block: &Block, row: u32) -> Option<String> {
 pub(super) async fn run<S: Store, R: RowSource>(
     worker: Worker,
     mut preparer: Preparer<S, R>,
+    pace: Arc<Mutex<Pace>>,
     ready: mpsc::Sender<Batch>,
 ) {
     // Room first: a batch taken out before there is room for it would only grow old.
     while let Ok(room) = ready.reserve().await {
+        {
+            let pace = pace.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            worker.queue.pace(pace.linger(), pace.max_batch_items());
+        }
         let Some(mut deliveries) = worker.queue.take_batch().await else { return };
         // Counted before it is asked whose they are: a revocation that comes in between waits for this batch.
         worker.batches.take();

@@ -1,13 +1,14 @@
 //! The second half of a worker: batches into the database, however often that takes, and then their offsets resolved.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::decide::{Action, Pauses, Tries, decide};
 use super::doing::Doing;
+use super::pace::Pace;
 use super::prepare::{Preparer, faults_of};
 use super::tags::Tags;
 use super::{Batch, Batches, Delivery, Fault, OUTAGE_AFTER, Shared, Store, WorkerError, Write, Writer, place, runs};
@@ -27,6 +28,7 @@ pub(super) struct BatchWriter<S: Store, R> {
     preparer: Preparer<S, R>,
     batches: Arc<Batches>,
     pub(super) doing: Arc<Doing>,
+    pace: Arc<Mutex<Pace>>,
     pub(super) outage: Outage,
     /// When a fault last made it look whether a super table has changed.
     pub(super) looked: Option<Instant>,
@@ -46,10 +48,11 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
         preparer: Preparer<S, R>,
         batches: Arc<Batches>,
         doing: Arc<Doing>,
+        pace: Arc<Mutex<Pace>>,
     ) -> Self {
         let outage = Outage { total: shared.outage.clone(), since: None, counted: false };
         let tags = Tags::new(shared.store.tag_drift());
-        Self { writer: shared.store.writer(), shared, preparer, batches, doing, outage, looked: None, tags }
+        Self { writer: shared.store.writer(), shared, preparer, batches, doing, pace, outage, looked: None, tags }
     }
 
     pub(super) async fn run(mut self, mut ready: mpsc::Receiver<Batch>) -> Result<(), WorkerError> {
@@ -104,8 +107,12 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
             if !may_send(&self.shared, &self.doing, &batch.deliveries).await {
                 return Ok(Ended::Outdated);
             }
+            let began = Instant::now();
             let error = match self.writer.write(&schema, &mut write.part).await {
                 Ok(()) => {
+                    let mut pace = self.pace.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                    pace.answered(rows, began.elapsed());
+                    drop(pace);
                     self.outage.over();
                     self.doing.advanced();
                     pauses.reset();

@@ -6,6 +6,7 @@
 mod common;
 
 mod admin;
+mod bench;
 mod check;
 mod console;
 mod dead_letters;

@@ -261,7 +261,7 @@ fn faults(seed: u64, life: u64, write: &str, chance: &mut Chance) -> Vec<String>
         let once = matches!(code, 0x0117 | 0x022A | 0x070F | 0x0362..=0x03C6 | 0x0600..=0x061B | 0x2602..=0x2653);
         let when = match once {
             true => format!("nth={}", 2 + chance.below(6)),
-            false => chance.among(&["first=2", "first=4", "every=7", "nth=3"]).to_owned(),
+            false => chance.among(&["first=2", "first=3", "every=7", "nth=3"]).to_owned(),
         };
         faults.push(format!("tdengine:{}:{when}:code=0x{code:04X}", operation(chance)));
     }

@@ -37,7 +37,7 @@ pub(super) struct Bench {
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Measure>,
     /// Records of a measure [default: 30000 of w1, 400000 of w2]
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1000..))]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(2000..))]
     records: Option<u64>,
     /// Measure how the cost of the whole way grows with this, at three points, in place of all else
     #[arg(long, value_enum, conflicts_with_all = ["workload", "only", "records", "scatter"])]

@@ -350,6 +350,9 @@ impl Step {
             }
         };
         let (rows, cost) = measured.ok_or_else(|| Failure::failed(format!("no progress for {PATIENCE:?}")))?;
+        if rows == 0 {
+            return Err(Failure::failed("too few records to measure by"));
+        }
         let stored = count(&settings).await?;
         if !matches!(self.measure, Measure::WholeNull | Measure::WholeNullTyped) && stored != Some(total) {
             return Err(Failure::failed(format!("{total} rows were written and {stored:?} are stored")));

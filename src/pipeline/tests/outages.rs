@@ -116,7 +116,8 @@ async fn messages_wait_for_the_schema_that_they_are_read_by() {
     let to = DeadLetterTo::File(folder.path().into());
     let member = Member::start_with(&queue, &store, PipelineSettings { dead_letter: to, ..settings() }, rows);
     sleep(600 * SECOND).await;
-    assert_eq!((committed(&queue, 0), committed(&queue, 1), store.fake().rows.len()), (None, None, 0));
+    let committed = [0, 1].map(|partition| committed(&queue, partition).unwrap_or(0));
+    assert_eq!((committed, store.fake().rows.len()), ([0, 0], 0));
     is_there.store(true, Relaxed);
     until_committed(&queue, &[100, 30]).await;
     let counted = member.stopped().await.unwrap();
