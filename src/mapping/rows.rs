@@ -273,7 +273,16 @@ fn fill_slowly<'b>(
 ) -> Result<(), MessageFault> {
     let fault = |reason| FieldFault { field: cell.name.clone(), reason };
     let is_key = cell.missing == Missing::DeadLetter && cell.time.is_some();
-    let value = match seen.read(&cell.source) {
+    let read = match &cell.source {
+        // Whole for the sake of an expression that wants it so; a column of one value takes none of it.
+        Source::Place(spot) if data_type != DataType::Json => match seen.at(*spot) {
+            Found::Tree(tree) if tree.is_array() => Err(FieldReason::Wrong(format::ARRAY)),
+            Found::Tree(_) => Err(FieldReason::Wrong(format::OBJECT)),
+            _ => seen.read(&cell.source),
+        },
+        source => seen.read(source),
+    };
+    let value = match read {
         Ok(value) => value,
         Err(FieldReason::Wrong(_)) if cell.invalid == Misfit::Null => Value::Null,
         Err(reason) => return Err(fault(reason).into()),

@@ -174,6 +174,23 @@ fn what_no_table_takes_is_dropped_where_a_rule_says_so() {
 }
 
 #[test]
+fn an_object_is_no_single_value_even_where_an_expression_wants_it_whole() {
+    let mut bench = Bench::new(
+        r#"
+format.type = "json"
+[[table]]
+stable = "m"
+name = "d"
+timestamp = "ts"
+tags = { t = { type = "int", expr = "a.b" } }
+columns = { a = { type = "varchar(64)", invalid = "null" } }
+"#,
+    );
+    bench.put(r#"{"ts":1,"a":{"b":7}}"#).unwrap();
+    assert_eq!(bench.shown(0), ["d 7 1 null"]);
+}
+
+#[test]
 fn everything_that_is_wrong_is_told_at_once() {
     let wrong = compile(
         r#"

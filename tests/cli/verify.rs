@@ -144,3 +144,88 @@ fn what_cannot_be_proven_is_a_failure() {
     let no_table = verify(&pair, &["--timeout", "1s"]).expect(1);
     assert!(no_table.stderr.contains("test"), "{}", no_table.stderr);
 }
+
+/// One of each type, an array of them a message, keys repeated within it and across messages, NULL and no value.
+const TYPES: &str = r#"
+[format]
+type = "json"
+[[table]]
+rows = "/rows"
+stable = "all"
+name = "t_{/id}"
+timestamp = "ts"
+tags = { id = { field = "/id", type = "int" } }
+[table.columns]
+k  = { type = "int", key = true }
+b  = "bool"
+i1 = "tinyint"
+u1 = "tinyint unsigned"
+i8 = "bigint"
+u8 = "bigint unsigned"
+f  = "float"
+d  = "double"
+v  = "varchar(16)"
+n  = "nchar(16)"
+x  = "varbinary(16)"
+at = { type = "timestamp", unit = "rfc3339" }
+m  = "decimal(12,3)"
+[unmatched]
+to = "drop"
+[tdengine]
+create = "database,stable"
+precision = "us"
+"#;
+
+#[test]
+fn every_type_is_compared_as_it_is_stored() {
+    let pair = Pair::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("types.toml");
+    std::fs::write(&file, TYPES).unwrap();
+    let file = file.to_str().unwrap();
+    pair.create_topic("t", 2);
+    let message = |partition: i32, text: String| Outgoing {
+        partition: Some(partition),
+        payload: Some(Bytes::from(text)),
+        ..Outgoing::default()
+    };
+    let full = |k: u32, f: &str| {
+        format!(
+            r#"{{"ts":1764547200000,"k":{k},"b":true,"i1":-128,"u1":255,"i8":-9223372036854775808,"u8":18446744073709551615,
+                 "f":{f},"d":0.1,"v":"it's \\ x","n":"Zürich ☃","x":"bytes","at":"2025-12-01T00:00:00.123456Z","m":"12.3456"}}"#
+        )
+    };
+    let of = |id: i32, rows: &[String]| message(id % 2, format!(r#"{{"id":{id},"rows":[{}]}}"#, rows.join(",")));
+    let bare = |k: u32, more: &str| format!(r#"{{"ts":1764547200000,"k":{k}{more}}}"#);
+    publish(
+        &pair,
+        "t",
+        vec![
+            of(0, &[full(1, "16777217"), full(2, "-0.0"), full(1, "1.1")]),
+            of(0, &[bare(1, r#","b":null"#), bare(3, "")]),
+            of(1, &[full(1, "3.4e38"), bare(1, r#","v":"other","n":null"#)]),
+            of(1, &[bare(1, r#","v":"other""#)]),
+            message(1, r#"{"id":7}"#.to_owned()),
+        ],
+    );
+    for (group, write) in [("stmt2", "stmt2"), ("sql", "sql")] {
+        let url = pair.url().replace("/test", &format!("/{group}"));
+        let common = ["--config", file, "--topic", "t", "--group", group, "--tdengine", &url, "--json"];
+        let consume = [&["consume", "--until-end", "--write", write][..], &common].concat();
+        assert_eq!(pair.run(&consume).expect(0).json()["consumed"], 5);
+        let proven = pair.run(&[&["verify"][..], &common].concat()).expect(0).json();
+        let counts =
+            json!({"messages": 5, "messages_filtered": 1, "rows": 8, "rows_present": 4, "merged": 1, "superseded": 3});
+        assert_counts(&proven, counts);
+    }
+    // A value that differs in its last place only.
+    pair.run(&["sql", "insert into stmt2.t_0 (ts, k, m) values (1764547200000000, 2, 12.345)"]).expect(0);
+    let url = pair.url().replace("/test", "/stmt2");
+    let changed =
+        pair.run(&["verify", "--config", file, "--topic", "t", "--group", "stmt2", "--tdengine", &url]).expect(1);
+    assert!(
+        changed.stderr.contains("t/0 offset 0: table stmt2.t_0 of all") && changed.stderr.contains("m is stored"),
+        "{}",
+        changed.stderr
+    );
+}

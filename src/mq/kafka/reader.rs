@@ -85,7 +85,7 @@ impl Reader {
         Ok(sources.iter().map(of).collect())
     }
 
-    /// Begins to read `ranges`, in place of any before; [`Self::next`] hands their messages out.
+    /// Begins to read `ranges`, in place of any before; [`Self::read_next`] hands their messages out.
     pub fn read(&mut self, ranges: impl IntoIterator<Item = Offsets>) {
         let mut topics: BTreeMap<Arc<str>, Vec<Offsets>> = BTreeMap::new();
         for (source, range) in ranges.into_iter().filter(|(_, range)| !range.is_empty()) {
