@@ -68,6 +68,8 @@ impl Code {
     pub const DATABASE_EXISTS: Self = Self(0x0381);
     /// A column can only be made wider, and is no narrower than that.
     pub const NOT_WIDER: Self = Self(0x264B);
+    /// The statement cannot be prepared.
+    pub const INVALID_STATEMENT: Self = Self(0x022B);
     /// Wrong password.
     pub const AUTH_FAILURE: Self = Self(0x0357);
     /// No such user.

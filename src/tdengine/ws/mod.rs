@@ -13,7 +13,7 @@ pub use query::Query;
 pub use statement::{BindMode, Statement};
 
 use super::dsn::{Dsn, Host};
-use super::error::{Class, TdengineError};
+use super::error::{Class, Code, TdengineError};
 pub use super::frame::PreparedField;
 use super::frame::Reply;
 use super::rows::Rows;
@@ -132,7 +132,15 @@ impl Connection {
         with_tags: bool,
         mode: BindMode,
     ) -> Result<Statement, TdengineError> {
-        let statement = self.prepare(&stmt2::insert_statement(stable, with_tags), mode).await?;
+        let prepared = self.prepare(&stmt2::insert_statement(stable, with_tags), mode).await;
+        let statement = prepared.map_err(|error| match error {
+            // A super table that is gone is refused with the code of a malformed statement.
+            TdengineError::Server { code: Code::INVALID_STATEMENT, message, .. } => TdengineError::Schema {
+                name: stable.qualified_name(),
+                reason: format!("cannot be prepared: {message}"),
+            },
+            error => error,
+        })?;
         statement.check(stable, with_tags)?;
         Ok(statement)
     }
