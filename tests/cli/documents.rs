@@ -69,8 +69,11 @@ fn what_the_readme_says_by_hand_works() {
 #[test]
 fn the_configuration_in_the_readme_is_taken() {
     let readme = read("README.md");
-    let [file] = blocks(&readme, "toml")[..] else { panic!("one configuration in the README") };
+    let [mapping, file] = blocks(&readme, "toml")[..] else { panic!("a mapping and a configuration in the README") };
     let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mapping.toml");
+    std::fs::write(&path, mapping).unwrap();
+    run(kafka_taos(&["config"]).arg("--config").arg(&path)).expect(0);
     let secret = folder.path().join("secret");
     std::fs::write(&secret, "hunter2").unwrap();
     let file = file.replace("/run/secrets/kafka", secret.to_str().unwrap());
