@@ -37,8 +37,15 @@ impl MessageFault {
 impl<S: Store, R: RowSource> BatchWriter<S, R> {
     /// Whether rows of the batch are at fault because a super table was another when they were made.
     pub(super) async fn has_drifted(&mut self, batch: &Batch) -> Result<bool, WorkerError> {
-        let is_suspect = batch.faults.iter().any(|fault| fault.may_be_drift);
-        if !is_suspect || self.looked.is_some_and(|looked| looked.elapsed() < LOOK_AGAIN_AFTER) {
+        if !batch.faults.iter().any(|fault| fault.may_be_drift) {
+            return Ok(false);
+        }
+        // Prepared before a batch, or another worker, found out.
+        let known = self.shared.schemas.borrow().clone();
+        if batch.blocks.iter().zip(known.iter()).any(|(block, known)| !Arc::ptr_eq(block.schema(), known)) {
+            return Ok(true);
+        }
+        if self.looked.is_some_and(|looked| looked.elapsed() < LOOK_AGAIN_AFTER) {
             return Ok(false);
         }
         let mut has_drifted = false;
