@@ -2,20 +2,25 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::queue::QueueSettings;
 
 /// Follows the answers to one worker's writes.
 ///
 /// | the database answers | batches |
 /// |---|---|
-/// | fast | leave soon: a lone record does not wait longer than some answers take |
-/// | slowly | wait up to the linger time, and so are fuller and fewer |
+/// | fast, and little comes | leave soon: a lone record does not wait longer than some answers take |
+/// | slowly, or much comes | wait up to the linger time, and so are fuller and fewer |
 /// | to full ones very slowly | are halved, until it does not; and grow again once it is fast |
 #[derive(Debug)]
 pub(super) struct Pace {
     limits: QueueSettings,
     /// How long an answer took lately; `None` before the first.
     answer: Option<Duration>,
+    /// Rows a second lately, and when the last of them were written.
+    rate: f64,
+    last: Option<Instant>,
     max_batch_items: usize,
 }
 
@@ -28,11 +33,15 @@ const FEWEST_ITEMS: usize = 100;
 
 impl Pace {
     pub(super) fn new(limits: QueueSettings) -> Self {
-        Self { answer: None, max_batch_items: limits.max_batch_items, limits }
+        Self { answer: None, rate: 0.0, last: None, max_batch_items: limits.max_batch_items, limits }
     }
 
-    /// A write of `rows` rows was answered after `took`.
-    pub(super) fn answered(&mut self, rows: usize, took: Duration) {
+    /// A write of `rows` rows was answered at `now`, after `took`.
+    pub(super) fn answered(&mut self, rows: usize, took: Duration, now: Instant) {
+        if let Some(last) = self.last.replace(now) {
+            let rate = rows as f64 / (now - last).as_secs_f64().max(1e-6);
+            self.rate = (self.rate * 3.0 + rate) / 4.0;
+        }
         self.answer = Some(self.answer.map_or(took, |before| (before * 3 + took) / 4));
         let is_full = rows >= self.max_batch_items / 2;
         if is_full && took > TOO_LONG {
@@ -44,7 +53,13 @@ impl Pace {
     }
 
     pub(super) fn linger(&self) -> Duration {
-        self.answer.map_or(self.limits.linger, |answer| (answer * ANSWERS_TO_WAIT).min(self.limits.linger))
+        let longest = self.limits.linger;
+        // Then batches are large enough before they have lingered, and need not be torn apart.
+        let much_comes = self.rate * longest.as_secs_f64() >= self.limits.min_batch_items as f64 / 2.0;
+        match self.answer {
+            Some(answer) if !much_comes => (answer * ANSWERS_TO_WAIT).min(longest),
+            _ => longest,
+        }
     }
 
     pub(super) fn max_batch_items(&self) -> usize {
@@ -58,30 +73,47 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    /// Batches of `rows`, each answered after `took`, one every `every`.
+    fn run(pace: &mut Pace, batches: u32, rows: usize, took: Duration, every: Duration) {
+        let begin = pace.last.unwrap_or_else(Instant::now);
+        (1..=batches).for_each(|batch| pace.answered(rows, took, begin + every * batch));
+    }
+
     #[test]
     fn batches_wait_a_few_answers_and_never_beyond_the_limit() {
         let mut pace = Pace::new(QueueSettings::default());
         assert_eq!(pace.linger(), 50 * MS);
-        pace.answered(1, 2 * MS);
+        run(&mut pace, 1, 1, 2 * MS, 1000 * MS);
         assert_eq!(pace.linger(), 8 * MS);
-        (0..50).for_each(|_| pace.answered(1, 300 * MS));
+        run(&mut pace, 50, 1, 300 * MS, 1000 * MS);
         assert_eq!(pace.linger(), 50 * MS);
-        (0..50).for_each(|_| pace.answered(1, MS));
+        run(&mut pace, 50, 1, MS, 1000 * MS);
+        assert!(pace.linger() < 5 * MS);
+    }
+
+    #[test]
+    fn where_much_comes_batches_wait_to_be_full() {
+        let mut pace = Pace::new(QueueSettings::default());
+        // 35,000 rows a second, torn into small batches.
+        run(&mut pace, 50, 140, MS, 4 * MS);
+        assert_eq!(pace.linger(), 50 * MS);
+        // 2,500 a second.
+        run(&mut pace, 50, 10, MS, 4 * MS);
         assert!(pace.linger() < 5 * MS);
     }
 
     #[test]
     fn batches_that_take_too_long_are_halved_and_grow_again() {
         let mut pace = Pace::new(QueueSettings::default());
-        pace.answered(20_000, 3000 * MS);
+        run(&mut pace, 1, 20_000, 3000 * MS, 3000 * MS);
         assert_eq!(pace.max_batch_items(), 10_000);
         // A small one says nothing of large ones.
-        pace.answered(10, 3000 * MS);
-        pace.answered(10, MS);
+        run(&mut pace, 1, 10, 3000 * MS, 3000 * MS);
+        run(&mut pace, 1, 10, MS, MS);
         assert_eq!(pace.max_batch_items(), 10_000);
-        (0..20).for_each(|_| pace.answered(20_000, 3000 * MS));
+        run(&mut pace, 20, 20_000, 3000 * MS, 3000 * MS);
         assert_eq!(pace.max_batch_items(), FEWEST_ITEMS);
-        (0..20).for_each(|_| pace.answered(20_000, 100 * MS));
+        run(&mut pace, 20, 20_000, 100 * MS, 100 * MS);
         assert_eq!(pace.max_batch_items(), 20_000);
     }
 }

@@ -111,7 +111,7 @@ impl<S: Store, R: RowSource> BatchWriter<S, R> {
             let error = match self.writer.write(&schema, &mut write.part).await {
                 Ok(()) => {
                     let mut pace = self.pace.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                    pace.answered(rows, began.elapsed());
+                    pace.answered(rows, began.elapsed(), Instant::now());
                     drop(pace);
                     self.outage.over();
                     self.doing.advanced();

@@ -225,7 +225,7 @@ impl KafkaSettings {
         let session_ms = self.session_timeout.as_millis();
         let poll_ms = (session_ms.max(self.drain_timeout.as_millis()) + 60_000).max(300_000);
         // Each partition's queue is bounded by itself, so the bound of all is divided.
-        let queue_kbytes = (self.prefetch_bytes / partitions.max(1) / 1024).clamp(64, 16 << 10);
+        let queue_kbytes = (self.prefetch_bytes / partitions.max(1) / 1024).clamp(16, 16 << 10);
         config
             .set("group.id", group)
             .set("enable.auto.commit", "false")
@@ -237,7 +237,7 @@ impl KafkaSettings {
             .set("queued.max.messages.kbytes", queue_kbytes.to_string())
             .set("queued.min.messages", "100000")
             // A queue that is short of a byte is filled with a whole answer, which may unpack to several times as much.
-            .set("fetch.message.max.bytes", (queue_kbytes * 1024 / 4).clamp(64 << 10, 1 << 20).to_string())
+            .set("fetch.message.max.bytes", (queue_kbytes * 1024 / 4).clamp(16 << 10, 1 << 20).to_string())
             // At its default of a second the client idles whenever its queue was full once.
             .set("fetch.queue.backoff.ms", "2")
             .set("fetch.error.backoff.ms", "100")
@@ -318,7 +318,7 @@ mod tests {
         let some = |kbytes: &str, bytes: &str| [Some(kbytes.to_owned()), Some(bytes.to_owned())];
         assert_eq!(of(KafkaSettings::default(), 1), some("5120", "1048576"));
         assert_eq!(of(KafkaSettings::default(), 10), some("512", "131072"));
-        assert_eq!(of(KafkaSettings::default(), 1000), some("64", "65536"));
+        assert_eq!(of(KafkaSettings::default(), 1000), some("16", "16384"));
         let properties = vec![("max.partition.fetch.bytes".into(), "7000".into())];
         assert_eq!(of(KafkaSettings { properties, ..Default::default() }, 10)[1], None);
     }
