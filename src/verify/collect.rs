@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use super::dead::{Dead, DeadSet};
 use super::sort::Sorter;
@@ -11,6 +12,10 @@ use super::{Counts, Finding, Messages, Progress, Settings, Span, Target, VerifyE
 use crate::block::{Block, Origin};
 use crate::mapping::{FaultyRow, MessageFault, Outcome, RowSource};
 use crate::message::{Message, Offset, TopicPartition};
+
+/// What a message is read by, a schema out of a registry, may be so long in coming.
+const READABLE_WITHIN: Duration = Duration::from_secs(10);
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// Rows that are held by columns before they go to be sorted.
 const MOST_BLOCK_ROWS: usize = 4096;
@@ -78,7 +83,7 @@ impl Collector {
         while let Some(message) = messages.next()? {
             self.progress.read.fetch_add(1, Ordering::Relaxed);
             let Some(&source) = self.places.get(&message.source) else { continue };
-            self.take(source, &message, &mut rows, &mut faulty);
+            self.take(source, &message, &mut rows, &mut faulty)?;
             if self.blocks.iter().map(Block::rows).sum::<usize>() >= MOST_BLOCK_ROWS
                 || self.origins.len() >= MOST_BLOCK_ROWS
             {
@@ -89,10 +94,26 @@ impl Collector {
         Ok(self.collected)
     }
 
-    fn take(&mut self, source: usize, message: &Message, rows: &mut impl RowSource, faulty: &mut Vec<FaultyRow>) {
+    fn take(
+        &mut self,
+        source: usize,
+        message: &Message,
+        rows: &mut impl RowSource,
+        faulty: &mut Vec<FaultyRow>,
+    ) -> Result<(), VerifyError> {
         let is_tail = message.offset >= self.spans[source].to;
         let dead = self.dead.get(&message.source, message.offset).cloned();
-        let appended = rows.append(message, self.origins.len() as u32, &mut self.blocks, faulty);
+        let began = Instant::now();
+        let appended = loop {
+            match rows.append(message, self.origins.len() as u32, &mut self.blocks, faulty) {
+                Err(fault) if fault.is_transient() && began.elapsed() >= READABLE_WITHIN => {
+                    let (partition, offset) = (message.source.clone(), message.offset);
+                    return Err(VerifyError::Unread { partition, offset, reason: fault.to_string() });
+                }
+                Err(fault) if fault.is_transient() => std::thread::sleep(TRY_AGAIN_AFTER),
+                appended => break appended,
+            }
+        };
         let mut from = From { source, offset: message.offset, is_tail, dead, rows: (0, 0) };
         let faults = std::mem::take(faulty);
         if !is_tail {
@@ -105,6 +126,7 @@ impl Collector {
             }
         }
         self.origins.push(from);
+        Ok(())
     }
 
     fn row_fault(&mut self, from: &mut From, message: &Message, row: &FaultyRow) {

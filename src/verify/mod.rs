@@ -60,6 +60,16 @@ pub enum VerifyError {
     /// What is sorted found no room on disk.
     #[error("sorting rows on disk: {0}; free space in the folder for temporary files, or set TMPDIR to another")]
     Disk(#[from] std::io::Error),
+    /// What a message is read by cannot be had, so that nothing can be said of it.
+    #[error("{partition} offset {offset}: {reason}; nothing is proven")]
+    Unread {
+        /// Its partition.
+        partition: TopicPartition,
+        /// Its offset.
+        offset: Offset,
+        /// What cannot be had.
+        reason: String,
+    },
     /// A thread of it ended.
     #[error("reading the topic ended before its time")]
     Ended,
