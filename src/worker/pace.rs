@@ -19,7 +19,7 @@ pub(super) struct Pace {
     /// How long an answer took lately; `None` before the first.
     answer: Option<Duration>,
     /// Rows a second lately, and when the last of them were written.
-    rate: f64,
+    rate: Option<f64>,
     last: Option<Instant>,
     max_batch_items: usize,
 }
@@ -33,14 +33,14 @@ const FEWEST_ITEMS: usize = 100;
 
 impl Pace {
     pub(super) fn new(limits: QueueSettings) -> Self {
-        Self { answer: None, rate: 0.0, last: None, max_batch_items: limits.max_batch_items, limits }
+        Self { answer: None, rate: None, last: None, max_batch_items: limits.max_batch_items, limits }
     }
 
     /// A write of `rows` rows was answered at `now`, after `took`.
     pub(super) fn answered(&mut self, rows: usize, took: Duration, now: Instant) {
         if let Some(last) = self.last.replace(now) {
             let rate = rows as f64 / (now - last).as_secs_f64().max(1e-6);
-            self.rate = (self.rate * 3.0 + rate) / 4.0;
+            self.rate = Some(self.rate.map_or(rate, |before| (before * 3.0 + rate) / 4.0));
         }
         self.answer = Some(self.answer.map_or(took, |before| (before * 3 + took) / 4));
         let is_full = rows >= self.max_batch_items / 2;
@@ -55,9 +55,11 @@ impl Pace {
     pub(super) fn linger(&self) -> Duration {
         let longest = self.limits.linger;
         // Then batches are large enough before they have lingered, and need not be torn apart.
-        let much_comes = self.rate * longest.as_secs_f64() >= self.limits.min_batch_items as f64 / 2.0;
-        match self.answer {
-            Some(answer) if !much_comes => (answer * ANSWERS_TO_WAIT).min(longest),
+        let little = self.limits.min_batch_items as f64 / 2.0;
+        match (self.answer, self.rate) {
+            (Some(answer), Some(rate)) if rate * longest.as_secs_f64() < little => {
+                (answer * ANSWERS_TO_WAIT).min(longest)
+            }
             _ => longest,
         }
     }
@@ -83,7 +85,7 @@ mod tests {
     fn batches_wait_a_few_answers_and_never_beyond_the_limit() {
         let mut pace = Pace::new(QueueSettings::default());
         assert_eq!(pace.linger(), 50 * MS);
-        run(&mut pace, 1, 1, 2 * MS, 1000 * MS);
+        run(&mut pace, 2, 1, 2 * MS, 1000 * MS);
         assert_eq!(pace.linger(), 8 * MS);
         run(&mut pace, 50, 1, 300 * MS, 1000 * MS);
         assert_eq!(pace.linger(), 50 * MS);
